@@ -1,0 +1,3 @@
+//! The Sheave command line.
+
+fn main() {}

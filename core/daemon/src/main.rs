@@ -1,0 +1,3 @@
+//! The Sheave daemon.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The hook bus: typed operations, ordered dispatch, deadlines.

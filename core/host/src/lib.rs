@@ -1,0 +1,1 @@
+//! The plugin host: manifests, grants, registry, lifecycle, carriers.

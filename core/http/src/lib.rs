@@ -1,0 +1,1 @@
+//! The API server: listeners, router, versions, operations, streams.

@@ -1,0 +1,1 @@
+//! The database: schema, migrations, one file a table; the only crate that knows which engine it is.

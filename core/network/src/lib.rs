@@ -1,0 +1,1 @@
+//! Executes network plans: netlink, nftables, DNS; address pools and host ports; undo.

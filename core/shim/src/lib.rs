@@ -1,0 +1,1 @@
+//! The per-container process and its protocol.

@@ -1,0 +1,1 @@
+//! Executes storage and volume plans: actions, mounts, copy-up, usage, undo.

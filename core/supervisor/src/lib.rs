@@ -1,0 +1,1 @@
+//! Containers: state, set-up, exec, logs, recovery.

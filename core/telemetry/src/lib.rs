@@ -1,0 +1,1 @@
+//! Tracing, metrics, the audit log, the event bus, and their names.

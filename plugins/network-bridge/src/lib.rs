@@ -1,0 +1,1 @@
+//! Bridge networks with address translation and published ports.

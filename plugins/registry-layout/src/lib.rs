@@ -1,0 +1,1 @@
+//! Images served from an OCI layout directory.

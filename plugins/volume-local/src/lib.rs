@@ -1,0 +1,1 @@
+//! Volumes as directories and mounts on this host.
