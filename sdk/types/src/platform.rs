@@ -67,7 +67,7 @@ impl FromStr for Platform {
     fn from_str(s: &str) -> Result<Self, Error> {
         let parts: Vec<&str> = s.split('/').collect();
         let valid = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-        if !parts.iter().all(|p| valid(p)) {
+        if !parts.iter().all(valid) {
             return Err(Error::invalid(format!("{s:?} is an invalid OS/architecture specifier: invalid argument")));
         }
         match parts.as_slice() {
