@@ -1,4 +1,5 @@
 //! Docker Engine API wire types and the version gates.
 
+pub mod containers;
 pub mod images;
 pub mod progress;
