@@ -1,1 +1,9 @@
-//! The per-container process and its protocol.
+//! The protocol of the per-container process `sheave-shim`, and a blocking client of it.
+
+pub mod client;
+pub mod error;
+pub mod protocol;
+mod spawn;
+pub mod wire;
+
+pub use error::{Error, Result};
