@@ -38,6 +38,7 @@ pub mod host;
 mod kind;
 mod linked;
 mod manifest;
+pub mod snapshots;
 
 pub use generated::shared::{
     Action, BindMount, CopyTree, Descriptor, Error, ErrorKind, Finding, FindingKind, FsMount, IdRange, Label, MakeDir,
