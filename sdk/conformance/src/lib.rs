@@ -6,6 +6,8 @@
 
 mod ground;
 mod host;
+pub mod registry;
+pub mod scripted;
 pub mod storage;
 pub mod volume;
 
