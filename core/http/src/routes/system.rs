@@ -1,0 +1,143 @@
+//! The engine itself: `/_ping`, `/version`, `/info`, `/events`, `/plugins`.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
+use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use sheave_api::events::{EventActor, EventMessage, EventsQuery, FILTERS};
+use sheave_api::system::{SystemInfo, SystemVersion};
+use sheave_api::{Filters, timestamp};
+use sheave_telemetry::events::{Event, EventBus, EventKind};
+use sheave_types::{Action, Error, ErrorKind, Result};
+use tokio::sync::broadcast;
+
+use crate::reply::{JSON, Reply};
+use crate::request::Request;
+use crate::route::Route;
+
+/// What the system routes need.
+#[async_trait]
+pub trait System: Send + Sync {
+    /// What this engine is.
+    fn version(&self) -> SystemVersion;
+    /// How it is set up and what it holds.
+    async fn info(&self) -> Result<SystemInfo>;
+    /// What happens in it.
+    fn events(&self) -> &EventBus;
+}
+
+/// The routes.
+pub fn routes() -> Vec<Route<dyn System>> {
+    vec![
+        Route::get("/_ping", Action::SystemPing, ping),
+        Route::new(Method::HEAD, "/_ping", Action::SystemPing, ping),
+        Route::get("/version", Action::SystemVersion, version),
+        Route::get("/info", Action::SystemInfo, info),
+        Route::get("/events", Action::SystemEvents, events),
+        Route::get("/plugins", Action::PluginList, plugins),
+    ]
+}
+
+async fn ping(_: Arc<dyn System>, _: Request) -> Result<Reply> {
+    let no_store = HeaderValue::from_static("no-cache, no-store, must-revalidate");
+    Ok(Reply::text("OK")
+        .with_header(HeaderName::from_static("builder-version"), HeaderValue::from_static("1"))
+        .with_header(HeaderName::from_static("swarm"), HeaderValue::from_static("inactive"))
+        .with_header(CACHE_CONTROL, no_store)
+        .with_header(PRAGMA, HeaderValue::from_static("no-cache")))
+}
+
+async fn version(system: Arc<dyn System>, _: Request) -> Result<Reply> {
+    Reply::json(StatusCode::OK, &system.version())
+}
+
+async fn info(system: Arc<dyn System>, _: Request) -> Result<Reply> {
+    Reply::json(StatusCode::OK, &system.info().await?)
+}
+
+/// Parameters of `GET /plugins`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct PluginsQuery {
+    filters: Filters,
+}
+
+/// Docker's managed plugins; Sheave's own are not of that kind.
+async fn plugins(_: Arc<dyn System>, request: Request<PluginsQuery>) -> Result<Reply> {
+    request.query.filters.check(&["capability", "enabled"])?;
+    Reply::json(StatusCode::OK, &[(); 0])
+}
+
+async fn events(system: Arc<dyn System>, request: Request<EventsQuery>) -> Result<Reply> {
+    let EventsQuery { since, until, filters } = request.query;
+    filters.check(FILTERS)?;
+    let now = now();
+    let time = |text: &str| (!text.is_empty()).then(|| timestamp::parse(text, now)).transpose();
+    let (since, until) = (time(&since)?, time(&until)?);
+    // Docker replays from the start when only the end is given.
+    let from = since.or(until.map(|_| 0));
+    let (past, later) = system.events().subscribe(from);
+    let past = stream::iter(past);
+    let later = live(later, until.map(|t| t.saturating_sub(now)));
+    let in_time = move |event: &Event| until.is_none_or(|t| event.time_nanos <= t);
+    let lines = past.chain(later).filter_map(move |event| {
+        let line = in_time(&event).then(|| message(event)).filter(|m| m.passes(&filters)).map(|m| line(&m));
+        std::future::ready(line)
+    });
+    Ok(Reply::stream(JSON, lines))
+}
+
+/// The events to come, for so many nanoseconds.
+fn live(receiver: broadcast::Receiver<Event>, nanos: Option<i64>) -> impl Stream<Item = Event> + Send + 'static {
+    let end =
+        nanos.map(|n| tokio::time::Instant::now() + std::time::Duration::from_nanos(u64::try_from(n).unwrap_or(0)));
+    stream::unfold(receiver, move |mut receiver| async move {
+        loop {
+            let next = match end {
+                Some(end) => tokio::time::timeout_at(end, receiver.recv()).await.ok()?,
+                None => receiver.recv().await,
+            };
+            match next {
+                Ok(event) => return Some((event, receiver)),
+                Err(broadcast::error::RecvError::Closed) => return None,
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "a listener to events is too slow");
+                }
+            }
+        }
+    })
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn message(event: Event) -> EventMessage {
+    let Event { kind, action, id, attributes, time_nanos } = event;
+    let legacy = matches!(kind, EventKind::Container | EventKind::Image);
+    let from = if kind == EventKind::Container { attributes.get("image").cloned() } else { None };
+    EventMessage {
+        status: legacy.then(|| action.clone()),
+        id: legacy.then(|| id.clone()),
+        from,
+        kind: kind.as_str().into(),
+        action,
+        actor: EventActor { id, attributes },
+        scope: "local".into(),
+        time: time_nanos / 1_000_000_000,
+        time_nano: time_nanos,
+    }
+}
+
+fn line(message: &EventMessage) -> Result<Bytes> {
+    let fault = |e: serde_json::Error| Error::with_source(ErrorKind::Internal, e.to_string(), e);
+    let mut text = serde_json::to_vec(message).map_err(fault)?;
+    text.push(b'\n');
+    Ok(text.into())
+}
