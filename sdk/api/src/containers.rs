@@ -15,6 +15,7 @@ mod host_config;
 mod inspect;
 mod mounts;
 mod operations;
+mod queries;
 mod resources;
 mod stats;
 mod summary;
@@ -30,6 +31,11 @@ pub use mounts::{BindOptions, ImageOptions, Mount, MountPoint, TmpfsOptions, Vol
 pub use operations::{
     ContainerPruneResponse, ContainerTopResponse, ContainerUpdateRequest, ContainerUpdateResponse,
     ContainerWaitResponse, FilesystemChange, PathStat, WaitError,
+};
+pub use queries::{
+    ContainerAttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerKillQuery, ContainerListQuery,
+    ContainerLogsQuery, ContainerPruneQuery, ContainerRemoveQuery, ContainerRenameQuery, ContainerStopQuery,
+    ContainerTopQuery, ContainerWaitQuery, ResizeQuery,
 };
 pub use resources::{DeviceMapping, DeviceRequest, Resources, ThrottleDevice, Ulimit, WeightDevice};
 pub use stats::{

@@ -1,4 +1,6 @@
 //! One file an area: the trait it needs, its routes, its handlers.
 
+pub mod containers;
+pub mod exec;
 pub(crate) mod missing;
 pub mod system;

@@ -1,0 +1,215 @@
+//! What container operations refuse, in Docker's words.
+
+use sheave_types::{ErrorKind, Kinded};
+
+use crate::state::Denied;
+
+/// An error of the supervisor.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No container has this name, id or prefix.
+    #[error("No such container: {0}")]
+    NoSuchContainer(String),
+    /// No exec has this id.
+    #[error("No such exec instance: {0}")]
+    NoSuchExec(String),
+    /// Several ids begin with this.
+    #[error("multiple IDs found with provided prefix: {0}")]
+    Ambiguous(String),
+    /// The name has characters that names cannot have.
+    #[error("Invalid container name ({0}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    InvalidName(String),
+    /// Another container has the name.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameInUse {
+        /// Without a slash.
+        name: String,
+        /// Of the container that has it.
+        id: String,
+    },
+    /// The state forbids it.
+    #[error("{}", denial(*reason, id))]
+    Denied {
+        /// Why.
+        reason: Denied,
+        /// The container.
+        id: String,
+    },
+    /// A running container is not removed without force.
+    #[error("cannot remove container \"{name}\": container is {}", advice(status))]
+    CannotRemove {
+        /// With a slash.
+        name: String,
+        /// `running`, `paused`, `restarting`.
+        status: &'static str,
+    },
+    /// Only one prune at a time.
+    #[error("a prune operation is already running")]
+    PruneRunning,
+    /// Known, but not offered.
+    #[error("{0} is not supported by this engine")]
+    Unsupported(&'static str),
+    /// A key in a detach sequence that does not exist.
+    #[error("Unknown character: '{0}'")]
+    DetachKeys(String),
+    /// A signal that does not exist.
+    #[error("invalid signal: {0}")]
+    Signal(String),
+    /// A request without something it needs, or with something wrong.
+    #[error("{0}")]
+    Request(Fault),
+    /// A filter value or name that does not exist.
+    #[error("invalid filter '{0}'")]
+    Filter(String),
+    /// The start failed; the text is for the client, the code became the container's exit code.
+    #[error("{message}")]
+    Start {
+        /// What went wrong, with the words that make the client exit with 126 or 127.
+        message: String,
+        /// The container's exit code.
+        code: i32,
+    },
+    /// The shim did not do what it was asked.
+    #[error("{0}")]
+    Shim(String),
+    /// The shim is not there any more.
+    #[error("the shim is gone: {0}")]
+    ShimGone(String),
+    /// The shim refused a request.
+    #[error("{message}")]
+    Refused {
+        /// Why.
+        kind: ErrorKind,
+        /// In words.
+        message: String,
+    },
+    /// The shim's protocol was broken.
+    #[error(transparent)]
+    Protocol(#[from] sheave_shim::Error),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] sheave_metadata::MetadataError),
+    /// A file or directory of the container.
+    #[error("{what}: {source}")]
+    File {
+        /// What was done to which path.
+        what: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Nothing answers for this container any more: it is being removed.
+    #[error("container {0} is being removed")]
+    Ended(String),
+    /// A container did not end although it was killed.
+    #[error("container {0} did not end within {1} seconds of being killed")]
+    DidNotEnd(String, u64),
+}
+
+/// Requests that are wrong in themselves, with the texts that clients know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Logs need a stream.
+    #[error("Bad parameters: you must choose at least one stream")]
+    NoStream,
+    /// Wait knows three conditions.
+    #[error("invalid condition: \"{0}\"")]
+    WaitCondition(String),
+    /// Exec needs a command.
+    #[error("No exec command specified")]
+    NoCommand,
+    /// An exec is started once.
+    #[error("Error: Exec command {0} is already running")]
+    ExecRuns(String),
+    /// An exec is started once.
+    #[error("Error: Exec command {0} has already run")]
+    ExecHasRun(String),
+    /// Both names of a rename are needed.
+    #[error("Neither old nor new names may be empty")]
+    EmptyName,
+    /// The name is its own already.
+    #[error("Renaming a container with the same name as its current name")]
+    SameName,
+    /// A number or time of a query that is none.
+    #[error("invalid value {value:?} for {name}")]
+    Value {
+        /// The parameter.
+        name: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// A runtime that is not configured.
+    #[error("unknown or invalid runtime name: {0}")]
+    Runtime(String),
+    /// The log is kept where it cannot be read.
+    #[error("configured logging driver does not support reading")]
+    LogDriver,
+}
+
+fn advice(status: &str) -> String {
+    match status {
+        "paused" => "paused and must be unpaused first".to_owned(),
+        other => format!("{other}: stop the container before removing or force remove"),
+    }
+}
+
+fn denial(reason: Denied, id: &str) -> String {
+    match reason {
+        Denied::AlreadyStarted => "container is already started".to_owned(),
+        Denied::AlreadyStopped => "container is already stopped".to_owned(),
+        Denied::NotRunning => format!("container {id} is not running"),
+        Denied::IsPaused => "cannot start a paused container, try unpause instead".to_owned(),
+        Denied::AttachPaused => format!("container {id} is paused, unpause the container before attach"),
+        Denied::AlreadyPaused => format!("container {id} is already paused"),
+        Denied::NotPaused => format!("container {id} is not paused"),
+        Denied::IsRestarting => format!("container {id} is restarting, wait until the container is running"),
+        Denied::MustStop => format!("container {id} is running"),
+        Denied::RemovalInProgress => format!("removal of container {id} is already in progress"),
+        Denied::IsDead => "container is marked for removal and cannot be started".to_owned(),
+        Denied::OutOfOrder => format!("container {id}: an event came out of order"),
+    }
+}
+
+impl Error {
+    /// For `map_err`: what was done to which path.
+    pub fn file(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Error::File { what: what.to_string(), source }
+    }
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::NoSuchContainer(_) | Error::NoSuchExec(_) => ErrorKind::NotFound,
+            Error::Denied { reason: Denied::AlreadyStarted | Denied::AlreadyStopped, .. } => ErrorKind::NotModified,
+            Error::Denied { reason: Denied::OutOfOrder, .. } => ErrorKind::Internal,
+            Error::Request(Fault::ExecRuns(_) | Fault::ExecHasRun(_))
+            | Error::Denied { .. }
+            | Error::NameInUse { .. }
+            | Error::CannotRemove { .. }
+            | Error::PruneRunning
+            | Error::Ended(_) => ErrorKind::Conflict,
+            Error::Unsupported(_) => ErrorKind::Unsupported,
+            Error::Ambiguous(_)
+            | Error::InvalidName(_)
+            | Error::DetachKeys(_)
+            | Error::Signal(_)
+            | Error::Request(_)
+            | Error::Filter(_) => ErrorKind::Invalid,
+            // Docker answers 400 where the command cannot be found or run, 500 for everything else.
+            Error::Start { code: 126 | 127, .. } => ErrorKind::Invalid,
+            Error::ShimGone(_) => ErrorKind::Unavailable,
+            Error::Refused { kind, .. } => *kind,
+            Error::Protocol(error) => error.kind(),
+            Error::Database(error) => error.kind(),
+            Error::Start { .. } | Error::Shim(_) | Error::File { .. } | Error::DidNotEnd(..) => ErrorKind::Internal,
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Error::Request(fault)
+    }
+}

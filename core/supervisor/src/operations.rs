@@ -1,0 +1,7 @@
+//! What clients ask of containers, in terms of their drivers.
+
+pub mod attach;
+pub mod control;
+pub mod inspect;
+pub mod logs;
+pub mod prune;
