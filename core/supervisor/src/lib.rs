@@ -14,6 +14,7 @@ pub mod record;
 mod settings;
 pub mod shim;
 mod signal;
+pub mod spec;
 pub mod state;
 mod store;
 mod summary;
