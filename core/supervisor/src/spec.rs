@@ -43,7 +43,7 @@ pub use build::{
 pub use capabilities::{CapabilitySet, capabilities};
 pub use defaults::apply_defaults;
 pub use error::SpecError;
-pub use host::{HostFacts, LimitSupport};
+pub use host::{HostFacts, LimitSupport, Programs};
 pub use merge::{MergedConfig, merge};
 pub use security::{SecurityOptions, security_options};
 pub use validate::{validate, validate_limits};

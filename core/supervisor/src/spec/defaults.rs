@@ -54,7 +54,7 @@ pub fn apply_defaults(
     set(&mut host_config.ipc_mode, "private");
     let private = host.limits.unified;
     set(&mut host_config.cgroupns_mode, if private { "private" } else { "host" });
-    if let Some(runtime) = host.runtimes.first() {
+    if let Some(runtime) = host.programs.runtimes.first() {
         set(&mut host_config.runtime, runtime);
     }
     if host_config.shm_size == 0 {

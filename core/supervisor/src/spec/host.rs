@@ -1,7 +1,7 @@
 //! What the engine's host offers to containers, read once at the start.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -24,12 +24,21 @@ pub struct HostFacts {
     pub oom_score_floor: i64,
     /// Version of the kernel, major and minor.
     pub kernel: (u32, u32),
-    /// Names of the runtimes that `HostConfig.Runtime` may ask for, the default one first.
-    pub runtimes: Vec<String>,
+    /// The programs that the engine was given.
+    pub programs: Programs,
     /// Host paths of CPUs whose `thermal_throttle` tells of other containers, and is hidden.
     pub thermal_paths: Vec<String>,
     /// Names of the security modules that are on (`apparmor`, `selinux`).
     pub security_modules: Vec<String>,
+}
+
+/// The programs that the engine was given for its containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// Names of the runtimes that `HostConfig.Runtime` may ask for, the default one first.
+    pub runtimes: Vec<String>,
+    /// Host path of the static program that `HostConfig.Init` runs as the first process.
+    pub init: Option<PathBuf>,
 }
 
 /// Which limits the host's cgroups can set.
@@ -130,7 +139,7 @@ pub(crate) const RLIMITS: [(&str, Resource); 16] = [
 
 impl HostFacts {
     /// Reads them from this host; what cannot be read counts as not offered.
-    pub fn detect(runtimes: Vec<String>) -> Self {
+    pub fn detect(programs: Programs) -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let status = text("/proc/self/status");
         let bounding = status
@@ -153,7 +162,7 @@ impl HostFacts {
                 .collect(),
             oom_score_floor: if bounding.has("CAP_SYS_RESOURCE") { -1000 } else { own_score },
             kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
-            runtimes,
+            programs,
             thermal_paths: thermal_paths(Path::new("/sys/devices/system/cpu")),
             security_modules: text("/sys/kernel/security/lsm").trim().split(',').map(str::to_owned).collect(),
             cpus,
@@ -199,7 +208,7 @@ impl HostFacts {
             hard_rlimits: RLIMITS.iter().map(|(name, _)| (*name, 20_000)).collect(),
             oom_score_floor: 0,
             kernel: (6, 1),
-            runtimes: vec!["runc".to_owned()],
+            programs: Programs { runtimes: vec!["runc".to_owned()], init: None },
             thermal_paths: Vec::new(),
             security_modules: Vec::new(),
         }
@@ -212,7 +221,7 @@ mod tests {
 
     #[test]
     fn this_host_is_read() {
-        let facts = HostFacts::detect(vec!["runc".to_owned()]);
+        let facts = HostFacts::detect(Programs::default());
         assert!(facts.bounding.has("CAP_CHOWN"), "{facts:?}");
         assert!(facts.cpu_count() >= 1);
         assert!(facts.kernel >= (5, 15), "{:?}", facts.kernel);

@@ -1,4 +1,4 @@
-//! Readers of the small languages in requests: mounts, ports, log options, signals, sizes, lists of CPUs.
+//! Readers of the small languages in requests: mounts, ports, log options, sizes, lists of CPUs.
 
 mod log;
 mod mounts;
@@ -9,4 +9,4 @@ pub use log::{JsonFileOptions, LogDriver, log_driver};
 pub(super) use mounts::clean as clean_path;
 pub use mounts::{MountRequest, Propagation, VolumesFrom, requested_mounts, volumes_from};
 pub use ports::{HostPorts, Port, Protocol, exposed_ports, host_ports, port};
-pub use values::{cpu_list, duration, env_key, restart_policy, signal, size};
+pub use values::{cpu_list, duration, env_key, restart_policy, size};

@@ -8,7 +8,7 @@ use sheave_api::containers::{ContainerConfig, HealthConfig, HostConfig};
 use super::capabilities::capabilities;
 use super::error::{Result, SpecError};
 use super::host::HostFacts;
-use super::parse::{env_key, host_ports, log_driver, port, requested_mounts, restart_policy, signal, volumes_from};
+use super::parse::{env_key, host_ports, log_driver, port, requested_mounts, restart_policy, volumes_from};
 use super::security::security_options;
 use super::ulimits;
 
@@ -67,7 +67,8 @@ fn container(config: &ContainerConfig) -> Result<()> {
         return Err(SpecError::refused("WorkingDir", text));
     }
     if !config.stop_signal.is_empty() {
-        signal(&config.stop_signal)?;
+        crate::signal::parse(&config.stop_signal)
+            .map_err(|error| SpecError::refused("StopSignal", error.to_string()))?;
     }
     for line in config.env.iter().flatten() {
         env_key(line)?;
@@ -147,7 +148,7 @@ fn network(host_config: &HostConfig) -> Result<()> {
 /// What this engine knows of and does not do.
 fn refuse_unsupported(host_config: &HostConfig, host: &HostFacts) -> Result<()> {
     let unsupported = |field: &'static str, value: String| Err(SpecError::Unsupported { field, value });
-    if host_config.init == Some(true) {
+    if host_config.init == Some(true) && host.programs.init.is_none() {
         return unsupported("HostConfig.Init", "true".to_owned());
     }
     if let Some(links) = host_config.links.as_ref().filter(|links| !links.is_empty()) {
@@ -173,7 +174,7 @@ fn refuse_unsupported(host_config: &HostConfig, host: &HostFacts) -> Result<()> 
         let text = format!("invalid isolation '{}' on linux", host_config.isolation);
         return Err(SpecError::refused("HostConfig.Isolation", text));
     }
-    if !host_config.runtime.is_empty() && !host.runtimes.contains(&host_config.runtime) {
+    if !host_config.runtime.is_empty() && !host.programs.runtimes.contains(&host_config.runtime) {
         let text = format!("unknown or invalid runtime name: {}", host_config.runtime);
         return Err(SpecError::refused("HostConfig.Runtime", text));
     }

@@ -119,6 +119,10 @@ pub(super) fn build(input: &SpecInput<'_>, writable_cgroups: bool) -> Result<(Ve
         own.push(ContainerMount::bind("/dev/shm", "/dev/shm"));
         own.push(ContainerMount::bind("/dev/mqueue", "/dev/mqueue"));
     }
+    if let Some(init) = super::process::init_program(input)? {
+        let source = MountSource::Bind { path: init.to_owned(), recursive: false, recursive_read_only: false };
+        own.push(ContainerMount { source, read_only: true, ..ContainerMount::bind(init, super::process::INIT) });
+    }
     // A mount may lie in another one: the outer first.
     own.sort_by_key(|mount| (depth(&mount.destination), mount.destination.clone()));
     let taken: BTreeSet<_> = own.iter().map(|mount| mount.destination.as_str()).collect();

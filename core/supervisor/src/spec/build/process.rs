@@ -1,6 +1,7 @@
 //! The container's first process.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use oci_spec::runtime::{BoxBuilder, LinuxCapabilitiesBuilder, Process, ProcessBuilder, UserBuilder};
 use sheave_api::containers::ContainerConfig;
@@ -8,12 +9,24 @@ use sheave_api::containers::ContainerConfig;
 use super::SpecInput;
 use crate::spec::capabilities::capabilities;
 use crate::spec::error::Result;
+use crate::spec::modes::PidMode;
 use crate::spec::ulimits;
 use crate::spec::user::ResolvedUser;
 use crate::spec::validate::oom_score_warning;
 
 /// Where programs are looked for when the image does not say.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where an init program is in a container.
+pub(super) const INIT: &str = "/sbin/docker-init";
+
+/// Host path of the init program, where the container asks for one. In a process namespace that others have too there
+/// is a first process already.
+pub(super) fn init_program<'a>(input: &SpecInput<'a>) -> Result<Option<&'a Path>> {
+    let asked = input.host_config.init == Some(true);
+    let own = PidMode::read(&input.host_config.pid_mode)? == PidMode::Private;
+    Ok(input.host.programs.init.as_deref().filter(|_| asked && own))
+}
 
 pub(super) fn build(input: &SpecInput<'_>, no_new_privileges: bool, warnings: &mut Vec<String>) -> Result<Process> {
     let (config, host_config) = (&input.config.config, input.host_config);
@@ -43,10 +56,14 @@ pub(super) fn build(input: &SpecInput<'_>, no_new_privileges: bool, warnings: &m
         warnings.push(oom_score_warning(host_config.oom_score_adj, floor));
     }
     let limits = ulimits::resolve(host_config.resources.ulimits.as_deref().unwrap_or_default(), input.host, warnings)?;
+    let mut args = input.config.command();
+    if init_program(input)?.is_some() {
+        args.splice(0..0, [INIT.to_owned(), "--".to_owned()]);
+    }
     let mut process = ProcessBuilder::default()
         .terminal(config.tty)
         .user(user)
-        .args(input.config.command())
+        .args(args)
         .env(environment(config, input.user))
         .cwd(if config.working_dir.is_empty() { "/" } else { config.working_dir.as_str() })
         .capabilities(capabilities)

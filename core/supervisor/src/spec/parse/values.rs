@@ -1,51 +1,10 @@
-//! Small values: signals, sizes, durations, lists of CPUs, environment, restart policies.
+//! Small values: sizes, durations, lists of CPUs, environment, restart policies.
 
 use std::collections::BTreeSet;
 
 use sheave_api::containers::RestartPolicy;
 
 use crate::spec::error::{Result, SpecError};
-
-/// Signals by name in the kernel's order from 1, `signal(7)` on this architecture.
-const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
-];
-
-/// The first and the last real-time signal that programs may use.
-const REAL_TIME: (i32, i32) = (34, 64);
-
-/// Reads a signal: a number, or a name with or without `SIG`, in any case.
-///
-/// # Errors
-/// `invalid signal: x`, as Docker.
-pub fn signal(text: &str) -> Result<i32> {
-    let invalid = || SpecError::refused("signal", format!("invalid signal: {text}"));
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=REAL_TIME.1).contains(&number) { Ok(number) } else { Err(invalid()) };
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let alias = match name {
-        "IOT" => "ABRT",
-        "CLD" => "CHLD",
-        "POLL" => "IO",
-        other => other,
-    };
-    if let Some(index) = SIGNALS.iter().position(|known| *known == alias) {
-        return i32::try_from(index + 1).map_err(|_| invalid());
-    }
-    let (base, offset) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
-        (Some(""), _) => (REAL_TIME.0, Some(0)),
-        (Some(rest), _) => (REAL_TIME.0, rest.strip_prefix('+').and_then(|n| n.parse::<i32>().ok())),
-        (_, Some("")) => (REAL_TIME.1, Some(0)),
-        (_, Some(rest)) => (REAL_TIME.1, rest.strip_prefix('-').and_then(|n| n.parse::<i32>().ok()).map(|n| -n)),
-        _ => (0, None),
-    };
-    let number = offset.and_then(|offset| base.checked_add(offset)).ok_or_else(invalid)?;
-    if (REAL_TIME.0..=REAL_TIME.1).contains(&number) { Ok(number) } else { Err(invalid()) }
-}
 
 /// Reads a size in bytes: a number with an optional `b`, `k`, `m`, `g`, `t` (of 1024; `kb` and `kib` too).
 ///
@@ -194,29 +153,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals() {
-        for (text, expected) in [
-            ("KILL", Some(9)),
-            ("sigterm", Some(15)),
-            ("SIGQUIT", Some(3)),
-            ("9", Some(9)),
-            ("SIGRTMIN", Some(34)),
-            ("SIGRTMIN+3", Some(37)),
-            ("RTMAX-1", Some(63)),
-            ("SIGCLD", Some(17)),
-            ("0", None),
-            ("65", None),
-            ("RTMIN+31", None),
-            ("RTMIN-1", None),
-            ("FOO", None),
-            ("", None),
-        ] {
-            assert_eq!(signal(text).ok(), expected, "{text}");
-        }
-        assert_eq!(signal("FOO").unwrap_err().to_string(), "invalid signal: FOO");
-    }
-
-    #[test]
     fn sizes() {
         for (text, expected) in [
             ("10", Some(10)),
@@ -290,7 +226,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(text in "\\PC{0,24}") {
-            let _ = (signal(&text), size(&text), duration(&text), cpu_list(&text), env_key(&text).is_ok());
+            let _ = (size(&text), duration(&text), cpu_list(&text), env_key(&text).is_ok());
         }
 
         #[test]

@@ -8,7 +8,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
 use super::*;
-use crate::spec::host::HostFacts;
+use crate::spec::host::{HostFacts, Programs};
 
 /// What a call gave: an error number, or 0.
 type Outcome = i32;
@@ -70,7 +70,7 @@ fn under(filter: &[u8], attempt: impl Fn() -> Outcome) -> Outcome {
 }
 
 fn default_filter(capabilities: CapabilitySet) -> Arc<[u8]> {
-    let kernel = HostFacts::detect(vec![]).kernel;
+    let kernel = HostFacts::detect(Programs::default()).kernel;
     SeccompFilters::new(kernel).filter(&SeccompChoice::Default, false, capabilities).unwrap().unwrap()
 }
 
