@@ -336,7 +336,7 @@ impl<'a> Applier<'a> {
 
 fn set_opaque(place: &Place, path: &Path) -> Result<(), LayerError> {
     let stat = place.stat().map_err(|e| LayerError::write(path, e))?;
-    if !stat.is_some_and(|s| kind(&s) == SFlag::S_IFDIR) {
+    if stat.is_none_or(|s| kind(&s) != SFlag::S_IFDIR) {
         return Err(LayerError::NeedsParent(path.to_owned()));
     }
     xattr::set(place.proc_path(), OPAQUE_XATTR, b"y")

@@ -52,7 +52,7 @@ impl Space {
         if bytes > self.allowance {
             let status = nix::sys::statvfs::fstatvfs(&self.directory)
                 .map_err(|e| LayerError::Write { path: "statvfs".into(), source: e.into() })?;
-            let free = u64::from(status.blocks_available()).saturating_mul(status.fragment_size());
+            let free = status.blocks_available().saturating_mul(status.fragment_size());
             if free < self.reserve.saturating_add(bytes) {
                 return Err(LayerError::NoSpace { free });
             }
