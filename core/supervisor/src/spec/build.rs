@@ -87,22 +87,20 @@ pub fn build(input: &SpecInput<'_>) -> Result<(Spec, Vec<String>)> {
     // What concerns security modules was told when the container was made.
     let security = security_options(options, input.host, &mut Vec::new())?;
     let (mounts, rootfs_propagation) = mounts::build(input, security.writable_cgroups)?;
-    let limits = linux_resources(&host_config.resources, input.devices)?;
+    let mut limits = linux_resources(&host_config.resources, input.devices)?;
     let (devices, rules) = devices::build(input)?;
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(input)?)
         .sysctl(sysctls::build(input)?)
         .cgroups_path(cgroup_path(input.id, host_config))
         .masked_paths(host_config.masked_paths.clone().unwrap_or_default())
-        .readonly_paths(host_config.readonly_paths.clone().unwrap_or_default())
-        .devices(devices);
+        .readonly_paths(host_config.readonly_paths.clone().unwrap_or_default());
     if let Some(propagation) = rootfs_propagation {
         linux = linux.rootfs_propagation(propagation);
     }
     let mut linux = linux.build()?;
-    let mut limits = limits;
     limits.set_devices(Some(rules));
-    linux.set_resources(Some(limits));
+    linux.set_resources(Some(limits)).set_devices((!devices.is_empty()).then_some(devices));
     let root = RootBuilder::default().path(input.rootfs).readonly(host_config.readonly_rootfs).build()?;
     let mut spec = SpecBuilder::default()
         .version(VERSION)
@@ -116,9 +114,8 @@ pub fn build(input: &SpecInput<'_>) -> Result<(Spec, Vec<String>)> {
     spec.set_hostname(own_uts.then(|| input.config.config.hostname.clone()).filter(|name| !name.is_empty()));
     let domain = Some(input.config.config.domainname.clone());
     spec.set_domainname(domain.filter(|name| own_uts && !name.is_empty()));
-    if !host_config.annotations.is_empty() {
-        spec.set_annotations(Some(host_config.annotations.clone().into_iter().collect()));
-    }
+    let annotations = &host_config.annotations;
+    spec.set_annotations((!annotations.is_empty()).then(|| annotations.clone().into_iter().collect()));
     Ok((spec, warnings))
 }
 
