@@ -148,6 +148,13 @@ pub fn spawn(program: &Path, dir: &Path, control: OwnedFd) -> Result<Process> {
     Ok(Process { pid, pidfd })
 }
 
+/// The program on a detached read-only mount of its own. Started from there (`/proc/self/fd/<n>` as the program of
+/// [`spawn`]), the shim need not execute itself a second time to keep its file out of the containers' reach.
+pub fn protect(program: &Path) -> Result<OwnedFd> {
+    let path = CString::new(program.as_os_str().as_bytes()).map_err(|error| Error::Spawn(error.into()))?;
+    crate::spawn::read_only_copy(&path).map_err(Error::Spawn)
+}
+
 /// A shim's process, a child of the caller.
 #[derive(Debug)]
 pub struct Process {

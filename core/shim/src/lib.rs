@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod error;
+mod placement;
 pub mod protocol;
 mod spawn;
 pub mod wire;

@@ -62,6 +62,34 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     }
 }
 
+/// A detached read-only mount of the file at `path`.
+pub(crate) fn read_only_copy(path: &CStr) -> io::Result<OwnedFd> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the paths are C strings, and `attributes` is of the size given; the descriptor returned is ours alone.
+    unsafe {
+        let tree = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags);
+        if tree < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let tree = OwnedFd::from_raw_fd(tree as i32);
+        let result = libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        );
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(tree) }
+    }
+}
+
 fn check(code: i32) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
 }

@@ -1,0 +1,4 @@
+//! The shim from outside: real containers, made of busybox. Needs root and `/bin/busybox` (Debian's busybox-static).
+
+mod harness;
+mod lifecycle;
