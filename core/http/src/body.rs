@@ -15,6 +15,8 @@ pub(crate) enum ResponseBody {
     Full(Bytes),
     /// Chunks, and what is told when they end.
     Stream(ByteStream, Finish),
+    /// The error that cuts a stream, once what was sent before it is out.
+    Broken(Option<Error>),
 }
 
 impl Body for ResponseBody {
@@ -30,14 +32,22 @@ impl Body for ResponseBody {
                 Poll::Ready((!bytes.is_empty()).then_some(Ok(Frame::data(bytes))))
             }
             Self::Stream(stream, finish) => {
-                let item = ready!(stream.as_mut().poll_next(cx));
-                match &item {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => finish.failed(error),
-                    None => finish.ended(),
+                match ready!(stream.as_mut().poll_next(cx)) {
+                    Some(Ok(chunk)) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+                    Some(Err(error)) => {
+                        finish.failed(&error);
+                        *self = Self::Broken(Some(error));
+                        // hyper flushes when a body is not ready, and drops what it holds when a body fails.
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    None => {
+                        finish.ended();
+                        Poll::Ready(None)
+                    }
                 }
-                Poll::Ready(item.map(|chunk| chunk.map(Frame::data)))
             }
+            Self::Broken(error) => Poll::Ready(error.take().map(Err)),
         }
     }
 
@@ -45,7 +55,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Stream(..) => false,
+            Self::Stream(..) | Self::Broken(_) => false,
         }
     }
 
@@ -53,7 +63,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(..) => SizeHint::default(),
+            Self::Stream(..) | Self::Broken(_) => SizeHint::default(),
         }
     }
 }

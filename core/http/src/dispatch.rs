@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, ORIGIN, SERVER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_TYPE, HOST, ORIGIN, SERVER, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use percent_encoding::percent_decode_str;
 use sheave_api::version::{self, Version};
 use sheave_hooks::{HookBus, Identity, Operation};
@@ -111,7 +111,6 @@ async fn operate(
     let (head, body) = request.into_parts();
     let version = cx.version;
     let upgrade = head.headers.contains_key(UPGRADE);
-    let chunked = head.headers.contains_key(TRANSFER_ENCODING);
     let body: BodySlot = Arc::new(Mutex::new(Some(body)));
     let mut finish = Finish::new(&shared.observers, &shared.hooks, cx.operation.clone(), head.method.clone());
     let query = query::parse(head.uri.query().unwrap_or_default());
@@ -140,7 +139,7 @@ async fn operate(
         Ok(Reply { body: ReplyBody::Hijack(hijack), .. }) => {
             finish.ended();
             let body = body.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let takeover = Takeover { hijack, version, upgrade, chunked: chunked && body.is_some(), body };
+            let takeover = Takeover { hijack, version, upgrade, body: body.filter(|b| !b.is_end_stream()) };
             *connection.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
             connection.taken.notify_one();
             std::future::pending().await
@@ -172,13 +171,13 @@ impl<T> Drop for Task<T> {
 
 /// Rewrites a reply for an older client.
 fn shape(action: Action, version: Version, mut reply: Reply) -> Result<Reply> {
-    if let ReplyBody::Full(text) = &mut reply.body {
-        if version::downgrades(action, version) {
-            let fault = |e: serde_json::Error| Error::internal(format!("shaping the answer for {version}: {e}"));
-            let mut value = serde_json::from_slice(text).map_err(fault)?;
-            version::downgrade(action, version, &mut value);
-            *text = Bytes::from(serde_json::to_vec(&value).map_err(fault)?);
-        }
+    if let ReplyBody::Full(text) = &mut reply.body
+        && version::downgrades(action, version)
+    {
+        let fault = |e: serde_json::Error| Error::internal(format!("shaping the answer for {version}: {e}"));
+        let mut value = serde_json::from_slice(text).map_err(fault)?;
+        version::downgrade(action, version, &mut value);
+        *text = Bytes::from(serde_json::to_vec(&value).map_err(fault)?);
     }
     Ok(reply)
 }

@@ -82,12 +82,12 @@ impl Finish {
 
     /// The answer is complete.
     pub(crate) fn ended(&mut self) {
-        if let Some((status, message)) = self.outcome.take() {
-            if self.hooks.wants(self.operation.action) {
-                let object = self.operation.object.clone();
-                let outcome = Outcome { status: status.as_u16(), message, object };
-                self.hooks.after(self.operation.clone(), outcome);
-            }
+        if let Some((status, message)) = self.outcome.take()
+            && self.hooks.wants(self.operation.action)
+        {
+            let object = self.operation.object.clone();
+            let outcome = Outcome { status: status.as_u16(), message, object };
+            self.hooks.after(self.operation.clone(), outcome);
         }
     }
 

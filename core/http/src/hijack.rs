@@ -2,12 +2,11 @@
 
 use std::pin::Pin;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use sheave_api::Version;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::chunked::Chunked;
+use crate::io::{BodyReader, Reader, Writer};
 use crate::reply::{MULTIPLEXED, RAW};
 
 /// The raw connection, once the answer's head is written.
@@ -31,24 +30,23 @@ pub(crate) struct Takeover {
     pub(crate) version: Version,
     /// Whether the client asked for an upgrade.
     pub(crate) upgrade: bool,
-    /// Whether the bytes to come are still in chunks: the request's body was left unread for the handler.
-    pub(crate) chunked: bool,
-    /// The unread body. It lives until the connection is taken apart: when it is dropped, hyper drains it.
+    /// A body that has not ended when the handler answered: its content is what the client sends, so hyper goes on
+    /// reading it (and takes the chunked coding off), and only the writing half is taken over.
     pub(crate) body: Option<Incoming>,
 }
 
 impl Takeover {
-    /// Writes the head and runs the handler on the connection. `early` are bytes that hyper had read already.
-    pub(crate) async fn run(self, early: Bytes, halves: Duplex) {
-        drop(self.body);
-        let Duplex { reader, mut writer } = halves;
+    /// The reader of a body that has not ended.
+    pub(crate) fn body(&mut self) -> Option<Reader> {
+        Some(Box::new(BodyReader::new(self.body.take()?)))
+    }
+
+    /// Writes the head and runs the handler on the connection.
+    pub(crate) async fn run(self, reader: Reader, mut writer: Writer) {
         let head = head(self.upgrade, self.hijack.multiplexed && self.version >= Version(1, 42));
         if writer.write_all(head.as_bytes()).await.is_err() || writer.flush().await.is_err() {
             return;
         }
-        let reader = std::io::Cursor::new(early).chain(reader);
-        let reader: Box<dyn AsyncRead + Send + Unpin> =
-            if self.chunked { Box::new(Chunked::new(BufReader::new(reader))) } else { Box::new(reader) };
         (self.hijack.run)(Duplex { reader, writer }).await;
     }
 }

@@ -83,11 +83,11 @@
 //! - Endpoints that no area serves answer 501 with the operation's name (`routes/missing.rs`), without any doing.
 
 mod body;
-mod chunked;
 mod dispatch;
 mod error;
 mod finish;
 mod hijack;
+mod io;
 mod listen;
 mod query;
 mod reply;

@@ -11,14 +11,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sheave_hooks::{HookBus, Identity};
 use sheave_types::Result;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, warn};
 
 use crate::dispatch::{Connection, Shared, dispatch};
 use crate::finish::Observers;
-use crate::hijack::Duplex;
+use crate::io::Connected;
 use crate::listen::{Accepted, Listener};
 use crate::router::Router;
 
@@ -80,10 +79,11 @@ async fn accept(
             Ok((stream, identity)) => {
                 let (shared, shutdown, open) = (Arc::clone(&shared), shutdown.clone(), open.clone());
                 tokio::spawn(async move {
-                    match stream {
-                        Accepted::Unix(stream) => connection(shared, stream, identity, false, shutdown).await,
-                        Accepted::Tcp(stream) => connection(shared, stream, identity, true, shutdown).await,
-                    }
+                    let (connected, tcp) = match stream {
+                        Accepted::Unix(stream) => (Connected::from(stream), false),
+                        Accepted::Tcp(stream) => (Connected::from(stream), true),
+                    };
+                    connection(shared, connected, identity, tcp, shutdown).await;
                     drop(open);
                 });
             }
@@ -96,29 +96,10 @@ async fn accept(
     }
 }
 
-/// A stream that can be taken apart.
-trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    fn halves(self) -> Duplex;
-}
-
-impl Transport for UnixStream {
-    fn halves(self) -> Duplex {
-        let (reader, writer) = self.into_split();
-        Duplex { reader: Box::new(reader), writer: Box::new(writer) }
-    }
-}
-
-impl Transport for TcpStream {
-    fn halves(self) -> Duplex {
-        let (reader, writer) = self.into_split();
-        Duplex { reader: Box::new(reader), writer: Box::new(writer) }
-    }
-}
-
 /// Drives a connection until it ends or a handler takes it over.
-async fn connection<T: Transport>(
+async fn connection(
     shared: Arc<Shared>,
-    stream: T,
+    connected: Connected,
     identity: Identity,
     tcp: bool,
     mut shutdown: watch::Receiver<bool>,
@@ -129,37 +110,52 @@ async fn connection<T: Transport>(
         let answer = dispatch(Arc::clone(&shared), Arc::clone(&state), request);
         Box::pin(async move { Ok::<_, Infallible>(answer.await) })
     });
+    let writer = connected.writer.clone();
     // Without half_close(false) a client that went away during a request would go unseen.
     let mut conn = http1::Builder::new()
         .half_close(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(connected), service);
     let mut going_down = false;
-    let taken = loop {
+    loop {
         tokio::select! {
             biased;
-            () = state.taken.notified() => break true,
+            () = state.taken.notified() => break,
             result = poll_fn(|cx| conn.poll_without_shutdown(cx)) => {
                 if let Err(error) = result {
                     debug!(%error, "connection");
                 }
-                break false;
+                break;
             }
             () = down(&mut shutdown), if !going_down => {
                 going_down = true;
                 std::pin::Pin::new(&mut conn).graceful_shutdown();
             }
         }
-    };
-    let parts = conn.into_parts();
-    let mut stream = parts.io.into_inner();
+    }
     let takeover = state.takeover.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match takeover {
-        Some(takeover) if taken => takeover.run(parts.read_buf, stream.halves()).await,
-        _ => {
-            let _ = stream.shutdown().await;
+    let Some(mut writer) = writer.take() else { return };
+    let Some(mut takeover) = takeover else {
+        let _ = writer.shutdown().await;
+        return;
+    };
+    if let Some(body) = takeover.body() {
+        let reading = async {
+            if let Err(error) = poll_fn(|cx| conn.poll_without_shutdown(cx)).await {
+                debug!(%error, "body of a hijacked connection");
+            }
+            // The handler decides when it is over.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = takeover.run(body, writer) => {}
+            () = reading => {}
         }
+    } else {
+        let parts = conn.into_parts();
+        let reader = std::io::Cursor::new(parts.read_buf).chain(parts.io.into_inner().reader);
+        takeover.run(Box::new(reader), writer).await;
     }
 }
 
