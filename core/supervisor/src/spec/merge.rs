@@ -4,6 +4,7 @@ use sheave_api::containers::{ContainerConfig, ContainerCreateRequest, HealthConf
 
 use super::error::{Result, SpecError};
 use super::parse::env_key;
+use super::validate::conflicts;
 
 /// A request's configuration with what it inherits from its image.
 ///
@@ -28,8 +29,10 @@ impl MergedConfig {
 /// entrypoint alone, a list of one empty string its arguments too.
 ///
 /// # Errors
-/// `no command specified` when neither has a command, an environment line without a key; Docker's texts.
+/// `no command specified` when neither has a command, an environment line without a key, wishes of the request that do
+/// not go together; Docker's texts.
 pub fn merge(request: &ContainerCreateRequest, image: &ContainerConfig) -> Result<MergedConfig> {
+    conflicts(&request.config, &request.host_config)?;
     let mut config = request.config.clone();
     let inherit = |own: &mut String, image: &String| {
         if own.is_empty() {

@@ -2,10 +2,13 @@
 
 mod compile;
 mod default;
+mod oci;
 mod profile;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use oci_spec::runtime::LinuxSeccomp;
 
 use super::capabilities::CapabilitySet;
 use super::error::Result;
@@ -34,6 +37,15 @@ impl SeccompChoice {
             "unconfined" => Ok(Self::Unconfined),
             "builtin" => Ok(Self::Default),
             text => Ok(Self::Profile(Arc::new(Profile::parse(text)?))),
+        }
+    }
+
+    /// `None` is no filter, `Some(None)` the default profile.
+    fn profile(&self, privileged: bool) -> Option<Option<&Arc<Profile>>> {
+        match self {
+            Self::Unconfined => None,
+            Self::Default => (!privileged).then_some(None),
+            Self::Profile(profile) => Some(Some(profile)),
         }
     }
 }
@@ -68,17 +80,12 @@ impl SeccompFilters {
         privileged: bool,
         capabilities: CapabilitySet,
     ) -> Result<Option<Arc<[u8]>>> {
-        let own = match choice {
-            SeccompChoice::Unconfined => return Ok(None),
-            SeccompChoice::Default if privileged => return Ok(None),
-            SeccompChoice::Default => None,
-            SeccompChoice::Profile(profile) => Some(Arc::clone(profile)),
-        };
-        let key = (own, capabilities);
+        let Some(own) = choice.profile(privileged) else { return Ok(None) };
+        let key = (own.cloned(), capabilities);
         if let Some(known) = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Some(Arc::clone(known)));
         }
-        let place = profile::Place { capabilities, arch: compile::GO_ARCH, kernel: self.kernel };
+        let place = self.place(capabilities);
         let program: Arc<[u8]> = compile::compile(key.0.as_deref().unwrap_or(&self.default), &place)?.into();
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if compiled.len() >= KEPT {
@@ -86,6 +93,24 @@ impl SeccompFilters {
         }
         compiled.insert(key, Arc::clone(&program));
         Ok(Some(program))
+    }
+
+    /// The same as a part of the runtime specification, for runtimes that compile it themselves.
+    ///
+    /// # Errors
+    /// A profile with conditions that cannot be read.
+    pub fn specification(
+        &self,
+        choice: &SeccompChoice,
+        privileged: bool,
+        capabilities: CapabilitySet,
+    ) -> Result<Option<LinuxSeccomp>> {
+        let Some(own) = choice.profile(privileged) else { return Ok(None) };
+        oci::linux_seccomp(own.map_or(&self.default, Arc::as_ref), &self.place(capabilities)).map(Some)
+    }
+
+    fn place(&self, capabilities: CapabilitySet) -> profile::Place {
+        profile::Place { capabilities, arch: compile::GO_ARCH, kernel: self.kernel }
     }
 }
 

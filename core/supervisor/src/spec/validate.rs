@@ -13,6 +13,7 @@ use super::security::security_options;
 use super::ulimits;
 
 pub use limits::validate_limits;
+pub(super) use namespaces::conflicts;
 
 /// The shortest interval of a health check in nanoseconds: below it a client has mistaken the unit.
 const SHORTEST_INTERVAL: i64 = 1_000_000;
@@ -27,7 +28,7 @@ const SHORTEST_INTERVAL: i64 = 1_000_000;
 pub fn validate(config: &ContainerConfig, host_config: &mut HostConfig, host: &HostFacts) -> Result<Vec<String>> {
     container(config)?;
     let mut warnings = validate_limits(&mut host_config.resources, host, false)?;
-    warnings.append(&mut namespaces::validate(config, host_config, host)?);
+    warnings.append(&mut namespaces::validate(host_config)?);
     refuse_unsupported(host_config, host)?;
     restart_policy(&host_config.restart_policy, host_config.auto_remove)?;
     log_driver(&host_config.log_config)?;
@@ -171,7 +172,7 @@ fn refuse_unsupported(host_config: &HostConfig, host: &HostFacts) -> Result<()> 
         return Err(SpecError::refused("HostConfig.DeviceRequests", text));
     }
     if !matches!(host_config.isolation.to_ascii_lowercase().as_str(), "" | "default") {
-        let text = format!("invalid isolation '{}' on linux", host_config.isolation);
+        let text = format!("invalid isolation: {:?} - linux only supports 'default'", host_config.isolation);
         return Err(SpecError::refused("HostConfig.Isolation", text));
     }
     if !host_config.runtime.is_empty() && !host.programs.runtimes.contains(&host_config.runtime) {

@@ -182,7 +182,6 @@ pub(super) fn build(input: &SpecInput<'_>) -> Result<(Vec<LinuxDevice>, Vec<Linu
     }
     // The terminals of its own devpts.
     rules.push(rule(true, c, Some(136), None, "rwm")?);
-    rules.push(rule(false, c, Some(10), Some(229), "rwm")?);
     for device in &input.devices.nodes {
         let (major, minor) = device.number;
         rules.push(rule(true, kind(device.is_block), Some(major), Some(minor), &device.access)?);

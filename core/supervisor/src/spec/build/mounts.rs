@@ -117,7 +117,6 @@ pub(super) fn build(input: &SpecInput<'_>, writable_cgroups: bool) -> Result<(Ve
     }
     if ipc == IpcMode::Host {
         own.push(ContainerMount::bind("/dev/shm", "/dev/shm"));
-        own.push(ContainerMount::bind("/dev/mqueue", "/dev/mqueue"));
     }
     if let Some(init) = super::process::init_program(input)? {
         let source = MountSource::Bind { path: init.to_owned(), recursive: false, recursive_read_only: false };

@@ -48,7 +48,7 @@ pub fn log_driver(config: &LogConfig) -> Result<LogDriver> {
         known @ ("local" | "syslog" | "journald" | "gelf" | "fluentd" | "awslogs" | "splunk" | "gcplogs") => {
             Err(SpecError::Unsupported { field: "HostConfig.LogConfig.Type", value: known.to_owned() })
         }
-        other => refuse(format!("logger: no log driver named '{other}' is registered")),
+        other => refuse(format!("error looking up logging plugin {other}: plugin {other:?} not found")),
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
         check("json-file", &[("max-file", "0")], Err("max-file cannot be less than 1"));
         check("json-file", &[("max-size", "q")], Err("invalid size: 'q'"));
         check("json-file", &[("mode", "non-blocking"), ("max-buffer-size", "4m")], Ok(LogDriver::JsonFile(plain)));
-        check("nope", &[], Err("logger: no log driver named 'nope' is registered"));
+        check("nope", &[], Err("error looking up logging plugin nope: plugin \"nope\" not found"));
         check("local", &[], Err("HostConfig.LogConfig.Type is not supported by this engine (asked for: local)"));
         check(
             "json-file",

@@ -318,6 +318,12 @@ fn tmpfs_options(spec: &Mount) -> Result<Vec<String>> {
 }
 
 impl MountRequest {
+    /// The error for a source that is not there and is not made: `bind source path does not exist: /x`, as Docker.
+    pub fn missing_source(&self) -> SpecError {
+        let reason = format!("bind source path does not exist: {}", self.spec.source);
+        SpecError::Mount { kind: self.spec.kind.clone(), reason }
+    }
+
     /// The options of a `tmpfs` mount, as in a mount table.
     ///
     /// # Errors

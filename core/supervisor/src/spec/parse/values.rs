@@ -87,7 +87,7 @@ pub fn duration(text: &str) -> Result<i64> {
 /// # Errors
 /// When it is none, or has numbers above 8192.
 pub fn cpu_list(text: &str) -> Result<BTreeSet<u32>> {
-    let invalid = || SpecError::refused("cpuset", format!("failed to parse {text:?}"));
+    let invalid = || SpecError::refused("cpuset", format!("invalid format: {text}"));
     let mut list = BTreeSet::new();
     if text.is_empty() {
         return Ok(list);

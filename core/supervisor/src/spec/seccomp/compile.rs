@@ -120,6 +120,11 @@ fn arches(profile: &Profile) -> Vec<Arch> {
     ARCHES.iter().filter(|(name, ..)| all || *name == native || named.iter().any(|n| n == name)).copied().collect()
 }
 
+/// The names of the architectures of a profile that this one has.
+pub(super) fn arch_names(profile: &Profile) -> Vec<&'static str> {
+    arches(profile).into_iter().map(|(name, ..)| name).collect()
+}
+
 fn action(action: Action, errno: Option<u32>) -> ScmpAction {
     let errno = errno.and_then(|errno| i32::try_from(errno).ok());
     match action {

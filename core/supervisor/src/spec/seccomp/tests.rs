@@ -179,6 +179,26 @@ fn filters_are_kept() {
     assert!(first.len().is_multiple_of(8) && first.len() / 8 < 4096, "{}", first.len() / 8);
 }
 
+#[test]
+fn other_runtimes_are_given_the_same() {
+    let filters = SeccompFilters::new((6, 1));
+    let of = |choice: &SeccompChoice, privileged| {
+        filters.specification(choice, privileged, CapabilitySet::default_container()).unwrap()
+    };
+    assert_eq!((of(&SeccompChoice::Unconfined, false), of(&SeccompChoice::Default, true)), (None, None));
+    let json = serde_json::to_value(of(&SeccompChoice::Default, false)).unwrap();
+    assert_eq!(json["defaultAction"], "SCMP_ACT_ERRNO");
+    assert_eq!(json["architectures"][0], "SCMP_ARCH_X86_64");
+    let rule = |name: &str| {
+        let rules = json["syscalls"].as_array().unwrap();
+        rules.iter().find(|rule| rule["names"][0] == name).cloned()
+    };
+    assert_eq!(rule("clone3").unwrap()["errnoRet"], libc::ENOSYS);
+    let mask = serde_json::json!([{"index": 0, "value": 0x7E02_0000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]);
+    assert_eq!(rule("clone").unwrap()["args"], mask);
+    assert_eq!(rule("open_by_handle_at"), None);
+}
+
 impl SeccompFilters {
     /// A filter of one instruction, which allows.
     fn allow_all() -> Vec<u8> {

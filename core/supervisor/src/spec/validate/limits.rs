@@ -201,9 +201,12 @@ fn block_io(limits: &mut Resources, host: &HostFacts, warnings: &mut Vec<String>
     if weights.chain([limits.blkio_weight]).any(|weight| weight > 0 && !(10..=1000).contains(&weight)) {
         return refuse("HostConfig.BlkioWeight", "Range of blkio weight is from 10 to 1000");
     }
-    if limits.io_maximum_bandwidth != 0 || limits.io_maximum_iops != 0 {
-        let text = "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps";
-        return refuse("HostConfig.IOMaximumBandwidth", text);
+    let qos = |what: &str| format!("invalid QoS settings: linux does not support configuration of maximum {what}");
+    if limits.io_maximum_bandwidth != 0 {
+        return refuse("HostConfig.IOMaximumBandwidth", qos("bandwidth"));
+    }
+    if limits.io_maximum_iops != 0 {
+        return refuse("HostConfig.IOMaximumIOps", qos("IOPs"));
     }
     if limits.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty()) && !host.limits.blkio_weight {
         warnings.push(not_supported("Block I/O weight_device", "Weight-device discarded."));

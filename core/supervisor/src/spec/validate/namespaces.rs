@@ -3,10 +3,9 @@
 use sheave_api::containers::{ContainerConfig, HostConfig};
 
 use crate::spec::error::{Result, SpecError};
-use crate::spec::host::HostFacts;
 use crate::spec::modes::{CgroupnsMode, IpcMode, NetworkMode, PidMode};
 
-pub(super) fn validate(config: &ContainerConfig, host_config: &HostConfig, host: &HostFacts) -> Result<Vec<String>> {
+pub(super) fn validate(host_config: &HostConfig) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     IpcMode::read(&host_config.ipc_mode)?;
     PidMode::read(&host_config.pid_mode)?;
@@ -19,17 +18,9 @@ pub(super) fn validate(config: &ContainerConfig, host_config: &HostConfig, host:
         let text = format!("invalid user namespace mode: {}", host_config.userns_mode);
         return Err(SpecError::refused("HostConfig.UsernsMode", text));
     }
-    match NetworkMode::read(&host_config.network_mode)? {
-        NetworkMode::Host if !host_config.port_bindings.is_empty() => {
-            warnings.push("Published ports are discarded when using host network mode".to_owned());
-        }
-        NetworkMode::Container(_) => with_container_network(config, host_config)?,
-        _ => {}
-    }
-    if host_config.privileged && host_config.cgroupns_mode == "private" && !host.limits.unified {
-        let text = "privileged mode is incompatible with private cgroup namespaces on cgroup v1 hosts.  You must run \
-                    the container in the host cgroup namespace when running privileged mode";
-        return Err(SpecError::refused("HostConfig.CgroupnsMode", text));
+    let network = NetworkMode::read(&host_config.network_mode)?;
+    if network == NetworkMode::Host && !host_config.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
     if host_config.cgroup_parent_escapes() {
         let text = format!("invalid cgroup parent: {}", host_config.resources.cgroup_parent);
@@ -38,8 +29,19 @@ pub(super) fn validate(config: &ContainerConfig, host_config: &HostConfig, host:
     Ok(warnings)
 }
 
-/// A container that shares another's network has its names, files and ports too.
-fn with_container_network(config: &ContainerConfig, host_config: &HostConfig) -> Result<()> {
+/// Checks what a client asked for together and does not go together. What comes from the image or by default is not its
+/// wish, so this is told from the request alone.
+///
+/// # Errors
+/// `conflicting options: …`, as Docker: a container that shares another's network has its names, files and ports too.
+pub(in crate::spec) fn conflicts(config: &ContainerConfig, host_config: &HostConfig) -> Result<()> {
+    let refuse = |field, what: &str| Err(SpecError::refused(field, format!("conflicting options: {what}")));
+    if host_config.uts_mode == "host" && !config.hostname.is_empty() {
+        return refuse("Hostname", "hostname and the UTS mode");
+    }
+    if !matches!(NetworkMode::read(&host_config.network_mode)?, NetworkMode::Container(_)) {
+        return Ok(());
+    }
     let has = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let conflicts = [
         (!config.hostname.is_empty(), "Hostname", "hostname and the network mode"),
@@ -51,10 +53,11 @@ fn with_container_network(config: &ContainerConfig, host_config: &HostConfig) ->
             "HostConfig.PortBindings",
             "port publishing and the container type network mode",
         ),
+        (!config.exposed_ports.is_empty(), "ExposedPorts", "port exposing and the container type network mode"),
     ];
     for (conflict, field, what) in conflicts {
         if conflict {
-            return Err(SpecError::refused(field, format!("conflicting options: {what}")));
+            return refuse(field, what);
         }
     }
     Ok(())

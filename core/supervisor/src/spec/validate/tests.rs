@@ -7,6 +7,9 @@ use crate::spec::host::LimitSupport;
 
 fn validated(request: &Value, host: &HostFacts) -> (Result<Vec<String>, String>, HostConfig) {
     let mut request: sheave_api::containers::ContainerCreateRequest = serde_json::from_value(request.clone()).unwrap();
+    if let Err(error) = conflicts(&request.config, &request.host_config) {
+        return (Err(error.to_string()), request.host_config);
+    }
     let found = validate(&request.config, &mut request.host_config, host).map_err(|e| e.to_string());
     (found, request.host_config)
 }
@@ -49,11 +52,11 @@ fn wrong_limits() {
         "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
     );
     refused_host(json!({"CpusetCpus": "0-7"}), "Requested CPUs are not available - requested 0-7, available: 0-1");
-    refused_host(json!({"CpusetCpus": "x"}), "Invalid value x for cpuset cpus: failed to parse \"x\"");
+    refused_host(json!({"CpusetCpus": "x"}), "Invalid value x for cpuset cpus: invalid format: x");
     refused_host(json!({"BlkioWeight": 5}), "Range of blkio weight is from 10 to 1000");
     refused_host(
         json!({"IOMaximumIOps": 5}),
-        "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
+        "invalid QoS settings: linux does not support configuration of maximum IOPs",
     );
     refused_host(json!({"OomScoreAdj": 2000}), "Invalid value 2000, range for oom score adj is [-1000, 1000]");
     refused_host(json!({"ShmSize": -1}), "SHM size can not be less than 0");
@@ -79,6 +82,14 @@ fn wrong_modes() {
     refused_host(
         json!({"NetworkMode": "container:x", "PortBindings": {"80/tcp": []}}),
         "conflicting options: port publishing and the container type network mode",
+    );
+    refused(
+        json!({"ExposedPorts": {"80/tcp": {}}, "HostConfig": {"NetworkMode": "container:x"}}),
+        "conflicting options: port exposing and the container type network mode",
+    );
+    refused(
+        json!({"Hostname": "h", "HostConfig": {"UTSMode": "host"}}),
+        "conflicting options: hostname and the UTS mode",
     );
     refused_host(
         json!({"NetworkMode": "container:"}),
@@ -119,7 +130,7 @@ fn wrong_configurations() {
         "sysctl \"kernel.shmmax\" is not allowed in the hosts ipc namespace",
     );
     refused_host(json!({"Runtime": "nope"}), "unknown or invalid runtime name: nope");
-    refused_host(json!({"Isolation": "hyperv"}), "invalid isolation 'hyperv' on linux");
+    refused_host(json!({"Isolation": "hyperv"}), "invalid isolation: \"hyperv\" - linux only supports 'default'");
     refused_host(
         json!({"AutoRemove": true, "RestartPolicy": {"Name": "always"}}),
         "can't create 'AutoRemove' container with restart policy",
