@@ -1,5 +1,7 @@
 //! The server over real sockets, byte by byte, with an area made for it.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
