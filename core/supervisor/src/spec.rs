@@ -15,6 +15,8 @@
 //! 7. [`build`]: the runtime specification, cut down to what the engine may do;
 //! 8. [`seccomp::SeccompFilters::filter`] for the capabilities it has.
 //!
+//! An exec takes [`exec_process`], an update [`validate_limits`] and [`linux_resources`].
+//!
 //! Isolation and limits follow Docker's. Where they differ, a test beside [`build`] lists the difference and its
 //! reason. What the engine's own bounding set, hard limits and `oom_score_adj` do not allow is left out with a warning
 //! in the response; it never fails a start, so the engine also runs on hosts that are containers or small virtual
@@ -37,8 +39,8 @@ mod ulimits;
 mod validate;
 
 pub use build::{
-    ContainerMount, Device, DeviceInput, MountSource, SharedNamespaces, SpecInput, build, cgroup_path, linux_resources,
-    resolve_devices,
+    ContainerMount, Device, DeviceInput, MountSource, SharedNamespaces, SpecInput, build, cgroup_path, exec_process,
+    linux_resources, resolve_devices,
 };
 pub use capabilities::{CapabilitySet, capabilities};
 pub use defaults::apply_defaults;

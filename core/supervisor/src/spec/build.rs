@@ -23,6 +23,7 @@ use super::user::ResolvedUser;
 
 pub use devices::{Device, DeviceInput, resolve_devices};
 pub use mounts::{ContainerMount, MountSource};
+pub use process::exec_process;
 pub use resources::linux_resources;
 
 pub(super) use devices::check_rules as check_device_rules;

@@ -277,6 +277,32 @@ fn the_process() {
 }
 
 #[test]
+fn an_exec_is_like_the_first_process() {
+    let given = Given::new(
+        json!({"Cmd": ["a"], "Env": ["A=1", "B=1"], "WorkingDir": "/w",
+            "HostConfig": {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"]}}),
+        HostFacts::example(),
+    );
+    let www = user::resolve_in(PASSWD, GROUP, "www", &[]).unwrap();
+    let exec = |request: Value| {
+        let request = serde_json::from_value(request).unwrap();
+        let process = exec_process(&given.config, &given.host_config, &request, &www, &given.host);
+        process.map(|process| serde_json::to_value(process).unwrap()).map_err(|e| e.to_string())
+    };
+    let process = exec(json!({"Cmd": ["sh"], "Env": ["B=2"], "Tty": true, "ConsoleSize": [24, 80]})).unwrap();
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let env = [path, "HOSTNAME=060bfa73b8a1", "TERM=xterm", "A=1", "B=2", "HOME=/var/www"];
+    assert_eq!((&process["env"], &process["cwd"]), (&json!(env), &json!("/w")));
+    assert_eq!((&process["capabilities"]["bounding"], &process["noNewPrivileges"]), (&json!([]), &json!(true)));
+    assert_eq!((&process["user"]["uid"], &process["consoleSize"]["width"]), (&json!(33), &json!(80)));
+    let process = exec(json!({"Cmd": ["sh"], "Privileged": true, "WorkingDir": "/x"})).unwrap();
+    assert_eq!(process["capabilities"]["bounding"].as_array().unwrap().len(), 40);
+    assert_eq!((&process["cwd"], &process["terminal"]), (&json!("/x"), &json!(false)));
+    assert_eq!(exec(json!({})).unwrap_err(), "No exec command specified");
+    assert_eq!(exec(json!({"Cmd": ["a"], "Env": ["=x"]})).unwrap_err(), "invalid environment variable: =x");
+}
+
+#[test]
 fn an_init_program_where_there_is_no_other() {
     let programs = Programs { runtimes: vec!["runc".to_owned()], init: Some("/usr/bin/tini".into()) };
     let host = HostFacts { programs, ..HostFacts::example() };
