@@ -7,6 +7,7 @@
 //! Specification: <https://github.com/opencontainers/image-spec/blob/main/layer.md>
 
 mod apply;
+mod archive;
 mod attributes;
 mod decode;
 mod implicit;

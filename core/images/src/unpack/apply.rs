@@ -1,13 +1,11 @@
 //! Entry by entry from the tar into the tree.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -16,8 +14,10 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{linkat, symlinkat};
 use tar::EntryType;
 
+use super::archive::{Archive, Entry};
 use super::attributes::{self, Header};
 use super::limits::Space;
+use super::sparse::Sparse;
 use super::tree::{Place, Tree, is_whiteout, kind, normal};
 use super::{Limits, Removals};
 use crate::error::LayerError;
@@ -28,21 +28,12 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
-/// Bounds what may be read where `budget` says so: the tar crate keeps long names and pax headers in memory.
-struct Metered<R> {
-    inner: R,
-    budget: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        match self.budget.get().checked_sub(n as u64) {
-            Some(left) => self.budget.set(left),
-            None => return Err(io::Error::other("a name or an extended attribute is too long")),
-        }
-        Ok(n)
-    }
+/// The content of a file.
+struct Content<'a, R> {
+    data: &'a mut R,
+    /// Bytes of data in the archive.
+    size: u64,
+    holes: Option<Sparse>,
 }
 
 /// Puts a layer's entries into a directory.
@@ -79,22 +70,16 @@ impl<'a> Applier<'a> {
 
     /// Applies all entries.
     pub(super) fn run(&mut self, stream: &mut impl Read) -> Result<(), LayerError> {
-        let budget = Rc::new(Cell::new(0));
-        let mut archive = tar::Archive::new(Metered { inner: stream, budget: Rc::clone(&budget) });
-        let mut entries = archive.entries().map_err(LayerError::Archive)?;
+        let mut archive = Archive::new(stream, self.limits.headers);
         let mut count = 0;
-        loop {
-            budget.set(self.limits.headers);
-            let Some(entry) = entries.next() else { return Ok(()) };
-            let mut entry = entry.map_err(LayerError::Archive)?;
-            budget.set(u64::MAX);
+        while let Some(entry) = archive.next()? {
             count += 1;
             if count > self.limits.entries {
                 return Err(LayerError::TooManyEntries(self.limits.entries));
             }
-            self.entry(&mut entry)?;
-            io::copy(&mut entry, &mut io::sink()).map_err(LayerError::Read)?;
+            self.entry(entry, &mut archive.data())?;
         }
+        Ok(())
     }
 
     /// Sets what could not be set before; the size of all files and the directories that were only implied.
@@ -120,10 +105,8 @@ impl<'a> Applier<'a> {
         Ok(Place { parent: self.tree.directory(Path::new(""), false)?, name: ".".into() })
     }
 
-    fn entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), LayerError> {
-        if entry.header().entry_type() == EntryType::XGlobalHeader {
-            return Ok(());
-        }
+    fn entry(&mut self, entry: Entry, data: &mut impl Read) -> Result<(), LayerError> {
+        let size = entry.size;
         let mut header = Header::read(entry)?;
         let path = std::mem::take(&mut header.path);
         let Some(name) = path.file_name().map(OsStr::as_bytes) else { return self.root(&header) };
@@ -149,7 +132,8 @@ impl<'a> Applier<'a> {
             self.tree.remove(&place, &path)?;
         }
         if !stays {
-            self.create(entry, &mut header, &place, &path)?;
+            let holes = header.sparse.take();
+            self.create(&header, &place, &path, Content { data, size, holes })?;
         }
         if header.kind != EntryType::Link {
             header.apply(&place, &path)?;
@@ -181,12 +165,12 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    fn create<R: Read>(
+    fn create(
         &mut self,
-        entry: &mut tar::Entry<'_, R>,
-        header: &mut Header,
+        header: &Header,
         place: &Place,
         path: &Path,
+        content: Content<'_, impl Read>,
     ) -> Result<(), LayerError> {
         let (dir, name) = (place.dir(), place.name.as_os_str());
         let failed = |e: Errno| LayerError::write(path, e);
@@ -195,18 +179,16 @@ impl<'a> Applier<'a> {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let file = File::from(openat(dir, name, flags, private).map_err(failed)?);
-                self.content(entry, header, file, path)
+                self.content(content, file, path)
             }
             EntryType::Directory => mkdirat(dir, name, Mode::from_bits_truncate(0o700)).map_err(failed),
             EntryType::Symlink => symlinkat(header.link.as_os_str(), dir, name).map_err(failed),
             EntryType::Link => self.hard_link(header, place, path),
             EntryType::Fifo => mknodat(dir, name, SFlag::S_IFIFO, private, 0).map_err(failed),
             EntryType::Char | EntryType::Block => {
-                let broken = |e| LayerError::Archive(e);
-                let major = entry.header().device_major().map_err(broken)?.unwrap_or(0);
-                let minor = entry.header().device_minor().map_err(broken)?.unwrap_or(0);
                 let kind = if header.kind == EntryType::Char { SFlag::S_IFCHR } else { SFlag::S_IFBLK };
-                mknodat(dir, name, kind, private, makedev(major.into(), minor.into())).map_err(failed)
+                mknodat(dir, name, kind, private, makedev(header.device.0.into(), header.device.1.into()))
+                    .map_err(failed)
             }
             _ => Err(LayerError::Entry(path.to_owned(), "its type is unknown")),
         }
@@ -228,30 +210,17 @@ impl<'a> Applier<'a> {
         linked.map_err(|e| missing(LayerError::write(path, e)))
     }
 
-    fn content<R: Read>(
-        &mut self,
-        entry: &mut tar::Entry<'_, R>,
-        header: &mut Header,
-        mut file: File,
-        path: &Path,
-    ) -> Result<(), LayerError> {
+    fn content(&mut self, content: Content<'_, impl Read>, mut file: File, path: &Path) -> Result<(), LayerError> {
         let failed = |source| LayerError::Write { path: path.to_owned(), source };
-        if let Some(sparse) = header.sparse.take() {
-            let size = sparse.size;
-            self.sparse_size(size)?;
-            for (offset, length) in sparse.pieces(entry).map_err(LayerError::Archive)? {
-                file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-                self.copy(entry, &mut file, length, path, false)?;
-            }
-            return file.set_len(size).map_err(failed);
+        let Content { data, size, holes } = content;
+        let Some(sparse) = holes else { return self.copy(data, &mut file, size, path) };
+        let whole = sparse.size;
+        self.sparse_size(whole)?;
+        for (offset, length) in sparse.pieces(data).map_err(LayerError::Archive)? {
+            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+            self.copy(data, &mut file, length, path)?;
         }
-        let size = entry.size();
-        let holes = header.kind == EntryType::GNUSparse;
-        if holes {
-            self.sparse_size(size)?;
-        }
-        self.copy(entry, &mut file, size, path, holes)?;
-        if holes { file.set_len(size).map_err(failed) } else { Ok(()) }
+        file.set_len(whole).map_err(failed)
     }
 
     fn sparse_size(&mut self, size: u64) -> Result<(), LayerError> {
@@ -262,15 +231,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Copies `length` bytes; with `holes`, runs of zeros are left out.
-    fn copy(
-        &mut self,
-        from: &mut impl Read,
-        file: &mut File,
-        mut length: u64,
-        path: &Path,
-        holes: bool,
-    ) -> Result<(), LayerError> {
+    fn copy(&mut self, from: &mut impl Read, file: &mut File, mut length: u64, path: &Path) -> Result<(), LayerError> {
         let failed = |source| LayerError::Write { path: path.to_owned(), source };
         while length > 0 {
             let most = usize::try_from(length).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -279,10 +240,6 @@ impl<'a> Applier<'a> {
                 return Err(LayerError::Read(io::ErrorKind::UnexpectedEof.into()));
             }
             length -= n as u64;
-            if holes && self.buffer[..n].iter().all(|b| *b == 0) {
-                file.seek(SeekFrom::Current(i64::try_from(n).unwrap_or(0))).map_err(failed)?;
-                continue;
-            }
             self.space.take(n as u64)?;
             file.write_all(&self.buffer[..n]).map_err(failed)?;
             self.size += n as u64;

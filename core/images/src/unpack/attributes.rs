@@ -1,7 +1,7 @@
 //! What a tar header says about a file beside its content.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,8 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat};
 use tar::EntryType;
 
-use super::sparse::{self, PaxSparse};
+use super::archive::Entry;
+use super::sparse::{self, Sparse};
 use super::tree::{Place, normal};
 use crate::error::LayerError;
 
@@ -23,19 +24,19 @@ pub(super) struct Header {
     pub(super) link: PathBuf,
     pub(super) mode: u32,
     pub(super) owner: (u32, u32),
+    /// Major and minor number.
+    pub(super) device: (u32, u32),
     pub(super) mtime: TimeSpec,
     pub(super) xattrs: Vec<(OsString, Vec<u8>)>,
-    pub(super) sparse: Option<PaxSparse>,
+    pub(super) sparse: Option<Sparse>,
 }
 
 /// Extended attributes in pax headers.
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 impl Header {
-    pub(super) fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Self, LayerError> {
-        let raw = PathBuf::from(OsStr::from_bytes(&entry.path_bytes()));
-        let link = entry.link_name_bytes().map(|l| PathBuf::from(OsStr::from_bytes(&l))).unwrap_or_default();
-        let header = entry.header();
+    pub(super) fn read(entry: Entry) -> Result<Self, LayerError> {
+        let Entry { header, path: raw, link, pax, sparse, .. } = entry;
         let mut kind = header.entry_type();
         if kind.is_file() && raw.as_os_str().as_bytes().ends_with(b"/") {
             // As the first tars wrote directories.
@@ -45,28 +46,29 @@ impl Header {
         let id = |id: io::Result<u64>| -> Result<u32, LayerError> {
             u32::try_from(id.map_err(broken)?).map_err(|_| LayerError::Entry(raw.clone(), "its owner is no user id"))
         };
-        let owner = (id(header.uid())?, id(header.gid())?);
-        let mode = header.mode().map_err(broken)? & 0o7777;
+        let device = |number: io::Result<Option<u32>>| number.map(Option::unwrap_or_default).map_err(broken);
+        let device = match kind {
+            EntryType::Char | EntryType::Block => (device(header.device_major())?, device(header.device_minor())?),
+            _ => (0, 0),
+        };
         let seconds = i64::try_from(header.mtime().map_err(broken)?).unwrap_or(i64::MAX);
         let mut this = Self {
             path: PathBuf::new(),
             kind,
             link,
-            mode,
-            owner,
+            mode: header.mode().map_err(broken)? & 0o7777,
+            owner: (id(header.uid())?, id(header.gid())?),
+            device,
             mtime: TimeSpec::new(seconds, 0),
             xattrs: Vec::new(),
-            sparse: None,
+            sparse,
         };
-        let mut pax = sparse::Builder::default();
-        if let Some(extensions) = entry.pax_extensions().map_err(broken)? {
-            for extension in extensions {
-                let extension = extension.map_err(broken)?;
-                this.extend(extension.key_bytes(), extension.value_bytes(), &mut pax)?;
-            }
+        let mut holes = sparse::Builder::default();
+        for (key, value) in &pax {
+            this.extend(key, value, &mut holes)?;
         }
-        let (name, sparse) = pax.finish(&raw)?;
-        this.sparse = sparse;
+        let (name, map) = holes.finish(&raw)?;
+        this.sparse = map.or(this.sparse);
         this.path = normal(name.as_deref().unwrap_or(&raw))?;
         Ok(this)
     }

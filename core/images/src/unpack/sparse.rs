@@ -1,4 +1,4 @@
-//! Files with holes in the forms of pax: GNU's 0.1 and 1.0. The older GNU form is the tar crate's.
+//! Files with holes: GNU's old form, and 0.1 and 1.0 of pax.
 //!
 //! Format: <https://www.gnu.org/software/tar/manual/html_node/Sparse-Formats.html>
 
@@ -11,7 +11,7 @@ use crate::error::LayerError;
 
 /// A file with holes: its size, and where the data goes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PaxSparse {
+pub(super) struct Sparse {
     pub(super) size: u64,
     /// Offset and length of each piece; none: the map stands before the data (1.0).
     map: Option<Vec<(u64, u64)>>,
@@ -28,7 +28,7 @@ pub(super) struct Builder {
 }
 
 /// More pieces than this are no honest file.
-const PIECES: u64 = 1 << 20;
+pub(super) const PIECES: u64 = 1 << 20;
 
 impl Builder {
     pub(super) fn extend(&mut self, key: &[u8], value: &[u8]) {
@@ -48,13 +48,13 @@ impl Builder {
     }
 
     /// The real name and the map, if this is such a file.
-    pub(super) fn finish(self, path: &Path) -> Result<(Option<PathBuf>, Option<PaxSparse>), LayerError> {
+    pub(super) fn finish(self, path: &Path) -> Result<(Option<PathBuf>, Option<Sparse>), LayerError> {
         let is_one = self.major == Some(1);
         if self.unusable || ((is_one || self.map.is_some()) && self.size.is_none()) {
             return Err(LayerError::Entry(path.to_owned(), "its map of holes cannot be read"));
         }
         let sparse = match self.size {
-            Some(size) if is_one || self.map.is_some() => Some(PaxSparse { size, map: self.map.filter(|_| !is_one) }),
+            Some(size) if is_one || self.map.is_some() => Some(Sparse { size, map: self.map.filter(|_| !is_one) }),
             _ => None,
         };
         Ok((self.name, sparse))
@@ -67,7 +67,12 @@ fn parse_map(value: &[u8]) -> Option<Vec<(u64, u64)>> {
     (numbers.len() % 2 == 0).then(|| numbers.chunks_exact(2).map(|p| (p[0], p[1])).collect())
 }
 
-impl PaxSparse {
+impl Sparse {
+    /// A file whose map is known.
+    pub(super) fn of(size: u64, map: Vec<(u64, u64)>) -> Self {
+        Self { size, map: Some(map) }
+    }
+
     /// The pieces; `data` is then at the first one's bytes.
     pub(super) fn pieces(self, data: &mut impl Read) -> io::Result<Vec<(u64, u64)>> {
         let pieces = match self.map {
