@@ -5,7 +5,7 @@
 //! commits go from the bottom up:
 //!
 //! ```text
-//! prepare ─► mount ─► unpack ─► diff id right? ─► blob verified? ─► parent committed? ─► sync ─► commit ─► recorded
+//! prepare ─► mount ─► unpack ─► diff id right? ─► blob verified? ─► parent committed? ─► commit ─► recorded
 //!    ▲                  │ only the parent tells what is meant
 //!    └─ over the parent ┘
 //! ```

@@ -171,10 +171,10 @@ impl Images {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn inspect(&self, name: &str) -> Result<ImageInspect> {
+    pub fn inspect(&self, name: &str) -> Result<ImageInspect> {
         let image = self.resolve(name)?;
-        let driver = self.chains().store().default_driver().await;
-        Ok(self.records().inspect(&image, &driver))
+        let driver = self.chains().store().default_driver();
+        Ok(self.records().inspect(&image, driver))
     }
 
     /// How an image was made, the last step first.

@@ -23,7 +23,7 @@ pub use content::ContentStore;
 pub use error::{ContentError, LayerError, ManifestError};
 pub use image::{Image, ImageRecord, LayerRecord};
 pub use images::{Images, Options};
-pub use layers::{LayerStore, MountedLayer, PlainLayer};
+pub use layers::{LayerStore, MountedLayer, StorageLayers};
 pub use pull::PullRequest;
 pub use records::{ContainerUse, ImageUsers, ListOptions};
 pub use registry::{RegistryError, Tuning};

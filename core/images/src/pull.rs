@@ -125,7 +125,7 @@ impl Pull {
         let resolved = self.resolve(&lease).await?;
         let known = self.puller.records.find(&resolved.id)?;
         let record = match known {
-            Some(record) if self.is_complete(&resolved).await? => record,
+            Some(record) if self.is_complete(&resolved)? => record,
             known => self.fetch(&resolved, &lease, known).await?,
         };
         let updated = self.refer(&resolved, record).await?;
@@ -138,24 +138,24 @@ impl Pull {
     }
 
     /// Whether all of a known image is here.
-    async fn is_complete(&self, resolved: &Resolved) -> Result<bool> {
+    fn is_complete(&self, resolved: &Resolved) -> Result<bool> {
         let content = &self.puller.blobs.content;
-        let driver = self.puller.chains.store().default_driver().await;
+        let driver = self.puller.chains.store().default_driver();
         let digests = resolved.manifest.layers.iter().map(|l| l.digest().ok());
         let blobs = digests.into_iter().all(|d| d.is_some_and(|d| content.size(&d).is_some()));
         let top = chain_ids(resolved.config.diff_ids()).last().copied();
-        let unpacked = top.map_or(Ok(true), |top| self.puller.chains.find(&driver, &top).map(|c| c.is_some()))?;
+        let unpacked = top.map_or(Ok(true), |top| self.puller.chains.find(driver, &top).map(|c| c.is_some()))?;
         Ok(blobs && unpacked && content.size(&resolved.id).is_some())
     }
 
     /// Fetches and unpacks all layers.
     async fn fetch(&self, resolved: &Resolved, lease: &Lease, known: Option<ImageRecord>) -> Result<ImageRecord> {
-        let driver = self.puller.chains.store().default_driver().await;
+        let driver = self.puller.chains.store().default_driver();
         let diff_ids = resolved.config.diff_ids();
         let chains = chain_ids(diff_ids);
         let _chain_lease = self.puller.chains.lease(chains.iter().copied());
         let permits = Arc::new(Semaphore::new(self.puller.connections.tuning.parallel.max(1)));
-        let jobs = layer::jobs(self, resolved, &driver, lease)?;
+        let jobs = layer::jobs(self, resolved, driver, lease)?;
         let mut tasks = JoinSet::new();
         for job in jobs {
             tasks.spawn(job.run(Arc::clone(&permits)));

@@ -172,13 +172,6 @@ impl Job {
     async fn commit(&self, made: &Made, parent: Option<&str>) -> Result<Chain> {
         let store = &self.chains.store;
         let name = self.layer().chain.hex();
-        let mounted = store.mount(&self.driver, &made.key, false).await?;
-        let sync = move || {
-            let directory = std::fs::File::open(mounted.path())?;
-            nix::unistd::syncfs(&directory).map_err(std::io::Error::from)
-        };
-        let synced = tokio::task::spawn_blocking(sync).await.map_err(|e| Error::internal(e.to_string()))?;
-        synced.map_err(|source| registering(LayerError::Write { path: "/".into(), source }))?;
         store.commit(&self.driver, &made.key, &name, parent).await?;
         let (driver, size) = (self.driver.clone(), made.layer.size);
         let chain = Chain { chain: name.clone(), driver, snapshot: name, size };
