@@ -1,0 +1,3 @@
+//! What clients of the Docker Engine API see.
+
+mod system;
