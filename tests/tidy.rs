@@ -80,7 +80,8 @@ fn without_tests(text: &str) -> Vec<&str> {
     let mut kept = Vec::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        let module = line == "#[cfg(test)]" && lines.peek().is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'));
+        let module =
+            line == "#[cfg(test)]" && lines.peek().is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'));
         if module {
             for inner in lines.by_ref() {
                 if inner == "}" {
@@ -97,7 +98,9 @@ fn without_tests(text: &str) -> Vec<&str> {
 /// Tests, and what is made from the interface definitions, may be as long as they need to be.
 fn is_test_or_generated(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "tests")
-        || path.file_stem().is_some_and(|stem| stem == "tests" || stem == "generated" || stem.to_string_lossy().ends_with("_tests"))
+        || path
+            .file_stem()
+            .is_some_and(|stem| stem == "tests" || stem == "generated" || stem.to_string_lossy().ends_with("_tests"))
 }
 
 /// An item that starts in column 0 and has a body: its head up to `{`, the attributes before it, and its lines.
@@ -169,7 +172,9 @@ fn skip_generics(text: &str) -> &str {
 }
 
 fn methods(body: &[&str]) -> usize {
-    body.iter().filter(|line| line.starts_with("    ") && !line.starts_with("     ") && is_function(line.trim())).count()
+    body.iter()
+        .filter(|line| line.starts_with("    ") && !line.starts_with("     ") && is_function(line.trim()))
+        .count()
 }
 
 fn is_function(line: &str) -> bool {
@@ -217,7 +222,8 @@ fn types_are_small() {
                 violations.push(format!("{}: {} methods in {}", path.display(), methods(&item.body), item.head));
             }
             // The shape of documents that cross the boundary is given by who reads them.
-            let document = ["Deserialize", "Serialize", "Args", "Parser"].iter().any(|derive| item.attributes.contains(derive));
+            let document =
+                ["Deserialize", "Serialize", "Args", "Parser"].iter().any(|derive| item.attributes.contains(derive));
             if item.head.starts_with("struct ") && !document && fields(&item.body) > MOST_FIELDS {
                 violations.push(format!("{}: {} fields in {}", path.display(), fields(&item.body), item.head));
             }
@@ -249,7 +255,9 @@ fn impls_of_a_type_stand_in_one_module() {
         let text = read(file);
         text.lines().any(|line| {
             ["struct ", "enum "].iter().any(|kind| {
-                line.split_once(kind).is_some_and(|(_, rest)| rest.starts_with(name) && !rest[name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+                line.split_once(kind).is_some_and(|(_, rest)| {
+                    rest.starts_with(name) && !rest[name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                })
             })
         })
     };
@@ -283,7 +291,12 @@ fn names_say_what_a_thing_is() {
 /// The names of our crates in a section of a Cargo.toml, without `sheave-`.
 fn our_dependencies(manifest: &toml::Table, section: &str) -> Vec<String> {
     let table = manifest.get(section).and_then(toml::Value::as_table);
-    table.into_iter().flat_map(|table| table.keys()).filter_map(|key| key.strip_prefix("sheave-")).map(str::to_owned).collect()
+    table
+        .into_iter()
+        .flat_map(|table| table.keys())
+        .filter_map(|key| key.strip_prefix("sheave-"))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn manifest(folder: &str) -> toml::Table {
@@ -314,7 +327,10 @@ fn dependencies_point_downwards() {
     let plugins = subfolders("plugins");
     for name in subfolders("core") {
         let mine = rank(&name).unwrap_or_else(|| panic!("core/{name} has no rank in tests/tidy.rs"));
-        let below = |other: &str| rank(other).is_some_and(|other| other < mine) || (name == "daemon" && plugins.iter().any(|plugin| plugin == other));
+        let below = |other: &str| {
+            rank(other).is_some_and(|other| other < mine)
+                || (name == "daemon" && plugins.iter().any(|plugin| plugin == other))
+        };
         forbid(&format!("core/{name}"), "dependencies", &below, "not a crate below it");
     }
     check("dependencies point downwards", &violations);
@@ -322,10 +338,13 @@ fn dependencies_point_downwards() {
 
 #[test]
 fn only_builtins_names_plugins() {
-    let plugins: Vec<String> = subfolders("plugins").iter().map(|name| format!("sheave_{}", name.replace('-', "_"))).collect();
+    let plugins: Vec<String> =
+        subfolders("plugins").iter().map(|name| format!("sheave_{}", name.replace('-', "_"))).collect();
     let mut violations = Vec::new();
     for path in sources() {
-        let theirs = path.starts_with("plugins") || path.starts_with("tests") || path.components().any(|part| part.as_os_str() == "tests");
+        let theirs = path.starts_with("plugins")
+            || path.starts_with("tests")
+            || path.components().any(|part| part.as_os_str() == "tests");
         if theirs || path == Path::new("core/daemon/src/builtins.rs") {
             continue;
         }
@@ -342,8 +361,15 @@ fn only_builtins_names_plugins() {
 
 #[test]
 fn plugin_folders_have_one_shape() {
-    const SHAPE: [&str; 7] =
-        ["Cargo.toml", "sheave-plugin.toml", "README.md", "src/lib.rs", "src/config.rs", "src/driver.rs", "tests/conformance.rs"];
+    const SHAPE: [&str; 7] = [
+        "Cargo.toml",
+        "sheave-plugin.toml",
+        "README.md",
+        "src/lib.rs",
+        "src/config.rs",
+        "src/driver.rs",
+        "tests/conformance.rs",
+    ];
     let mut violations = Vec::new();
     let table = fs::read_to_string(root().join("plugins/README.md")).unwrap_or_default();
     for plugin in subfolders("plugins") {
@@ -367,7 +393,12 @@ fn plugin_folders_have_one_shape() {
 
 #[test]
 fn folders_say_what_they_are() {
-    let missing: Vec<String> = FOLDERS.iter().chain(&["."]).filter(|folder| !root().join(folder).join("README.md").is_file()).map(|folder| format!("{folder}/README.md")).collect();
+    let missing: Vec<String> = FOLDERS
+        .iter()
+        .chain(&["."])
+        .filter(|folder| !root().join(folder).join("README.md").is_file())
+        .map(|folder| format!("{folder}/README.md"))
+        .collect();
     check("each top folder has a README.md", &missing);
 }
 

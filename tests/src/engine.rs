@@ -129,7 +129,8 @@ impl<'a> Engine<'a> {
             Program::Sheaved => built("sheaved"),
             Program::Dockerd => PathBuf::from("dockerd"),
         };
-        let mut log = fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("the engine's log");
+        let mut log =
+            fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("the engine's log");
         let _ = writeln!(log, "--- {} {}", program.display(), self.arguments.join(" "));
         let mut command = self.sandbox.command(program);
         command.args(&self.arguments).env("RUST_BACKTRACE", "1").env("XDG_RUNTIME_DIR", "/run").env("HOME", "/root");
@@ -191,7 +192,10 @@ impl<'a> Engine<'a> {
     /// A program in the sandbox whose environment points Docker's clients here.
     pub fn client(&self, program: &str) -> Command {
         let mut command = self.sandbox.command(program);
-        command.env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", self.dir.join("client")).env_remove("DOCKER_CONTEXT");
+        command
+            .env("DOCKER_HOST", self.host())
+            .env("DOCKER_CONFIG", self.dir.join("client"))
+            .env_remove("DOCKER_CONTEXT");
         command
     }
 
@@ -214,6 +218,33 @@ impl<'a> Engine<'a> {
         // Shown with a failing test only.
         println!("{output}");
         output
+    }
+
+    /// Pulls busybox from the registry at [`crate::images::REGISTRY`] and gives it the name `busybox`.
+    #[track_caller]
+    pub fn pull_busybox(&self) {
+        self.docker(&["pull", "-q", crate::images::BUSYBOX]).ok();
+        self.docker(&["tag", crate::images::BUSYBOX, "busybox"]).ok();
+    }
+
+    /// A value of `docker inspect`, by its template.
+    #[track_caller]
+    pub fn inspect(&self, name: &str, template: &str) -> String {
+        self.docker(&["inspect", "--format", template, name]).ok()
+    }
+
+    /// The output of `docker events` with these flags, for all that happened so far.
+    ///
+    /// # Panics
+    /// If the CLI fails.
+    #[track_caller]
+    pub fn events(&self, flags: &[&str]) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        // The CLI sends whole seconds, which would leave out what happened within the last one.
+        let until = (now.as_secs() + 1).to_string();
+        let mut line = vec!["events", "--since", "1h", "--until", &until];
+        line.extend(flags);
+        self.docker(&line).ok()
     }
 
     /// Ends it at once, as a crash would; what it has started goes on.
@@ -243,7 +274,9 @@ impl<'a> Engine<'a> {
     /// If it does not come within ten seconds.
     #[track_caller]
     pub fn logs(&self, text: &str) {
-        eventually(&format!("{text:?} in the log"), Duration::from_secs(10), || self.log().contains(text).then_some(()));
+        eventually(&format!("{text:?} in the log"), Duration::from_secs(10), || {
+            self.log().contains(text).then_some(())
+        });
     }
 }
 
@@ -252,7 +285,7 @@ impl Drop for Engine<'_> {
         if self.running.is_some() {
             if std::thread::panicking() {
                 let log = self.log();
-                let start = log.len().saturating_sub(6000);
+                let start = log.len().saturating_sub(3000);
                 println!("the end of the engine's log:\n{}", log.get(start..).unwrap_or(&log));
             }
             self.kill();

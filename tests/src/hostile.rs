@@ -124,7 +124,8 @@ impl Store {
 
     fn answer(&self, request: &Request) -> Reply {
         let path = request.path.split('?').next().unwrap_or_default();
-        let missing = |code: &str| Reply::json(404, &json!({"errors": [{"code": code, "message": "not here", "detail": null}]}));
+        let missing =
+            |code: &str| Reply::json(404, &json!({"errors": [{"code": code, "message": "not here", "detail": null}]}));
         let Some(rest) = path.strip_prefix("/v2/") else { return missing("UNSUPPORTED") };
         if rest.is_empty() {
             return Reply::json(200, &json!({})).with("Docker-Distribution-Api-Version", "registry/2.0");
@@ -137,7 +138,8 @@ impl Store {
         }
         let Some((_, wanted)) = rest.split_once("/blobs/") else { return missing("UNSUPPORTED") };
         let Some(bytes) = self.blobs.get(wanted) else { return missing("BLOB_UNKNOWN") };
-        let from = request.header("range").and_then(|r| r.strip_prefix("bytes=")?.split('-').next()?.parse::<usize>().ok());
+        let from =
+            request.header("range").and_then(|r| r.strip_prefix("bytes=")?.split('-').next()?.parse::<usize>().ok());
         match from {
             Some(from) if from < bytes.len() => {
                 let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());

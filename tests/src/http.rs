@@ -123,7 +123,13 @@ impl Client {
     ///
     /// # Errors
     /// If nothing listens or the answer is not HTTP.
-    pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Response> {
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Response> {
         let mut stream = self.connect()?;
         write_request(&mut stream, method, path, headers, body)?;
         let mut reader = BufReader::new(stream);
@@ -137,7 +143,13 @@ impl Client {
     /// # Panics
     /// If nothing listens or the answer is not HTTP.
     #[track_caller]
-    pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Vec<(String, String)>, BufReader<UnixStream>) {
+    pub fn open(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, Vec<(String, String)>, BufReader<UnixStream>) {
         let mut stream = self.connect().expect("the engine listens");
         write_request(&mut stream, method, path, headers, body).expect("a request can be written");
         let mut reader = BufReader::new(stream);
@@ -162,7 +174,13 @@ impl Client {
     }
 }
 
-fn write_request(to: &mut impl Write, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<()> {
+fn write_request(
+    to: &mut impl Write,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<()> {
     let upgrade = headers.iter().any(|(name, _)| *name == "Upgrade");
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: engine\r\n");
     if !upgrade {
@@ -187,7 +205,11 @@ fn bad(text: impl Into<String>) -> std::io::Error {
 fn read_head(from: &mut impl BufRead) -> std::io::Result<(u16, Vec<(String, String)>)> {
     let mut line = String::new();
     from.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| bad(format!("not an answer: {line:?}")))?;
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| bad(format!("not an answer: {line:?}")))?;
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
@@ -201,7 +223,12 @@ fn read_head(from: &mut impl BufRead) -> std::io::Result<(u16, Vec<(String, Stri
     }
 }
 
-fn read_body(from: &mut impl BufRead, method: &str, status: u16, headers: &[(String, String)]) -> std::io::Result<Vec<u8>> {
+fn read_body(
+    from: &mut impl BufRead,
+    method: &str,
+    status: u16,
+    headers: &[(String, String)],
+) -> std::io::Result<Vec<u8>> {
     let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let mut body = Vec::new();
     if method == "HEAD" || status == 204 || status == 304 {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// # Panics
 /// If they have not been made.
 pub fn dir() -> PathBuf {
-    let cache = std::env::var_os("SHEAVE_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/sheave-tests"), PathBuf::from);
+    let cache =
+        std::env::var_os("SHEAVE_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/sheave-tests"), PathBuf::from);
     let dir = cache.join("images");
     assert!(dir.join("stamp").exists(), "{} has no images: run `make images` first", dir.display());
     dir

@@ -26,7 +26,7 @@ impl Snapshot {
         }
         let network = "ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/link \\1/'; \
             ip -o -4 addr | awk '{print \"address\", $2, $4}'; \
-            ip route show table all | grep -v ^broadcast | sed 's/^/route /; s/ *linkdown//; s/ *$//'; \
+            ip route show table all | grep -vE '^broadcast|fe80::' | sed 's/^/route /; s/ *linkdown//; s/ *$//'; \
             nft list ruleset | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/; s/ expires [0-9a-z]+//; s/^[ \\t]*//; s/^/nft /' | grep -v 'nft $'";
         lines.extend(sandbox.sh(network).ok().lines().map(str::to_owned));
         Self(lines)

@@ -13,6 +13,7 @@ pub mod hostile;
 pub mod http;
 pub mod images;
 pub mod kernel;
+pub mod pty;
 pub mod registry;
 pub mod sandbox;
 pub mod server;

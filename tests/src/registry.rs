@@ -44,7 +44,9 @@ impl Registry {
         let dir = images::dir();
         let auth = match access {
             Access::Open => String::new(),
-            Access::Basic => format!("auth: {{htpasswd: {{realm: sheave, path: {}}}}}\n", dir.join("auth/htpasswd").display()),
+            Access::Basic => {
+                format!("auth: {{htpasswd: {{realm: sheave, path: {}}}}}\n", dir.join("auth/htpasswd").display())
+            }
             Access::Token(server) => format!(
                 "auth: {{token: {{realm: \"http://127.0.0.1:{server}/token\", service: sheave-registry, issuer: sheave-tests, rootcertbundle: {}}}}}\n",
                 dir.join("auth/token.crt").display()
@@ -56,7 +58,8 @@ impl Registry {
         );
         let path = sandbox.path().join(format!("registry-{port}.yml"));
         std::fs::write(&path, config).expect("a file of the sandbox");
-        let log = std::fs::File::create(sandbox.path().join(format!("registry-{port}.log"))).expect("a file of the sandbox");
+        let log =
+            std::fs::File::create(sandbox.path().join(format!("registry-{port}.log"))).expect("a file of the sandbox");
         let mut command = sandbox.command("docker-registry");
         command.arg("serve").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("nsenter");
@@ -120,7 +123,8 @@ fn token_reply(request: &Request) -> Reply {
             let mut parts = scope.splitn(3, ':').map(str::to_owned);
             let (kind, repository, actions) = (parts.next()?, parts.next()?, parts.next()?);
             let private = repository.starts_with("test/schema2");
-            let granted: Vec<&str> = actions.split(',').filter(|a| name == "alice" || (*a == "pull" && !private)).collect();
+            let granted: Vec<&str> =
+                actions.split(',').filter(|a| name == "alice" || (*a == "pull" && !private)).collect();
             Some(json!({"type": kind, "name": repository, "actions": granted}))
         })
         .collect();

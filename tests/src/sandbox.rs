@@ -61,7 +61,8 @@ impl Sandbox {
         let dir = tempfile::Builder::new().prefix("sh").tempdir_in("/var/tmp").expect("a directory below /var/tmp");
         fs::create_dir(dir.path().join("cgroup-new")).expect("a directory of the sandbox");
         let hierarchies = hierarchies();
-        let lines: Vec<String> = hierarchies.iter().map(|h| format!("{} {} {}\n", h.kind, h.mounted, h.options)).collect();
+        let lines: Vec<String> =
+            hierarchies.iter().map(|h| format!("{} {} {}\n", h.kind, h.mounted, h.options)).collect();
         fs::write(dir.path().join("hierarchies"), lines.concat()).expect("a file of the sandbox");
         let cgroups: Vec<PathBuf> = hierarchies.iter().map(|h| h.own_group.join(&name)).collect();
         for group in &cgroups {
@@ -135,10 +136,12 @@ impl Sandbox {
     pub fn in_net<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let file = fs::File::open(format!("/proc/{}/ns/net", self.pid)).expect("the sandbox's network namespace");
         let joined = std::thread::scope(|scope| {
-            scope.spawn(move || {
-                setns(&file, CloneFlags::CLONE_NEWNET).expect("root may enter the namespace");
-                work()
-            }).join()
+            scope
+                .spawn(move || {
+                    setns(&file, CloneFlags::CLONE_NEWNET).expect("root may enter the namespace");
+                    work()
+                })
+                .join()
         });
         joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -186,17 +189,33 @@ fn hierarchies() -> Vec<Hierarchy> {
         if !mounted.starts_with("/sys/fs/cgroup") || !kind.starts_with("cgroup") {
             continue;
         }
-        let names: Vec<&str> = after.rsplit(' ').next().unwrap_or("").split(',').filter(|o| !matches!(*o, "rw" | "ro" | "nsdelegate" | "memory_recursiveprot" | "xattr" | "clone_children")).collect();
-        let options = names.iter().filter(|name| !name.starts_with("release_agent")).copied().collect::<Vec<_>>().join(",");
+        let names: Vec<&str> = after
+            .rsplit(' ')
+            .next()
+            .unwrap_or("")
+            .split(',')
+            .filter(|o| !matches!(*o, "rw" | "ro" | "nsdelegate" | "memory_recursiveprot" | "xattr" | "clone_children"))
+            .collect();
+        let options =
+            names.iter().filter(|name| !name.starts_with("release_agent")).copied().collect::<Vec<_>>().join(",");
         let path = own.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':');
             let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-            let same = if kind == "cgroup2" { controllers.is_empty() } else { options.split(',').any(|o| controllers.split(',').any(|c| c == o)) };
+            let same = if kind == "cgroup2" {
+                controllers.is_empty()
+            } else {
+                options.split(',').any(|o| controllers.split(',').any(|c| c == o))
+            };
             same.then_some(path)
         });
         let Some(path) = path else { continue };
         let options = if options.is_empty() { "none".to_owned() } else { options };
-        found.push(Hierarchy { kind: kind.to_owned(), mounted: mounted.to_owned(), options, own_group: Path::new(mounted).join(path.trim_start_matches('/')) });
+        found.push(Hierarchy {
+            kind: kind.to_owned(),
+            mounted: mounted.to_owned(),
+            options,
+            own_group: Path::new(mounted).join(path.trim_start_matches('/')),
+        });
     }
     found
 }
@@ -213,7 +232,13 @@ fn make_group(group: &Path) {
 }
 
 fn remove_group(group: &Path) {
-    let children: Vec<PathBuf> = fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let children: Vec<PathBuf> = fs::read_dir(group)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
     for child in children {
         remove_group(&child);
     }
