@@ -22,7 +22,7 @@ impl MergedConfig {
     }
 }
 
-/// Merges a request with the configuration of its image.
+/// Merges a request with the configuration of its image (`ContainerConfig::from` an `ImageConfig`).
 ///
 /// What the request leaves out comes from the image; environment, labels, exposed ports and volumes are united, the
 /// request's own winning. An entrypoint in the request leaves the image's arguments out; an empty list removes the image's

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{Empty, null_default, string_or_list};
 use super::host_config::PortSet;
+use crate::images::{self, ImageConfig};
 
 /// The portable configuration of a container, also that of an image.
 ///
@@ -108,6 +109,44 @@ pub struct HealthConfig {
     /// Failures in a row that make it unhealthy.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero")]
     pub retries: i64,
+}
+
+impl From<&ImageConfig> for ContainerConfig {
+    /// What a container inherits from an image.
+    fn from(image: &ImageConfig) -> Self {
+        let keys = |map: &Option<BTreeMap<String, _>>| -> BTreeMap<String, Empty> {
+            map.iter().flatten().map(|(key, _)| (key.clone(), Empty {})).collect()
+        };
+        Self {
+            user: image.user.clone(),
+            exposed_ports: keys(&image.exposed_ports),
+            env: image.env.clone(),
+            cmd: image.cmd.clone(),
+            healthcheck: image.healthcheck.as_ref().map(HealthConfig::from),
+            args_escaped: image.args_escaped.unwrap_or_default(),
+            volumes: image.volumes.is_some().then(|| keys(&image.volumes)),
+            working_dir: image.working_dir.clone(),
+            entrypoint: image.entrypoint.clone(),
+            on_build: image.on_build.clone(),
+            labels: image.labels.clone(),
+            stop_signal: image.stop_signal.clone().unwrap_or_default(),
+            shell: image.shell.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&images::HealthConfig> for HealthConfig {
+    fn from(check: &images::HealthConfig) -> Self {
+        Self {
+            test: check.test.clone().unwrap_or_default(),
+            interval: check.interval.unwrap_or_default(),
+            timeout: check.timeout.unwrap_or_default(),
+            start_period: check.start_period.unwrap_or_default(),
+            start_interval: check.start_interval.unwrap_or_default(),
+            retries: check.retries.unwrap_or_default(),
+        }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]

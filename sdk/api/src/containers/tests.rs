@@ -154,3 +154,14 @@ fn a_published_port_may_be_null() {
     let volumes: ContainerConfig = serde_json::from_value(json!({"Volumes": {"/a": {}, "/b": null}})).unwrap();
     assert_eq!(volumes.volumes.unwrap().len(), 2);
 }
+
+#[test]
+fn an_images_configuration_is_one_of_containers() {
+    let json = json!({"User": "1", "ExposedPorts": {"80/tcp": {}}, "Env": ["A=1"], "Entrypoint": ["e"], "Cmd": ["c"],
+        "Volumes": {"/v": {}}, "WorkingDir": "/w", "Labels": {"a": "b"}, "StopSignal": "SIGINT", "ArgsEscaped": true,
+        "Healthcheck": {"Test": ["CMD", "x"], "Interval": 5, "Timeout": 6, "StartPeriod": 7, "StartInterval": 8,
+        "Retries": 9}, "OnBuild": ["RUN x"], "Shell": ["sh"]});
+    let image: crate::images::ImageConfig = serde_json::from_value(json.clone()).unwrap();
+    let read: ContainerConfig = serde_json::from_value(json).unwrap();
+    assert_eq!(ContainerConfig::from(&image), read);
+}
