@@ -83,6 +83,15 @@ fn directories(placement: &CgroupPlacement) -> impl Iterator<Item = PathBuf> {
     mounts.map(|mount| mount.join(&placement.path))
 }
 
+/// Processes of a placement.
+pub fn pids(placement: &CgroupPlacement) -> Vec<i32> {
+    let mut pids = Vec::new();
+    directories(placement).for_each(|dir| processes(&dir, &mut pids));
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
 /// Processes in a cgroup and in those below it.
 fn processes(dir: &Path, found: &mut Vec<i32>) {
     if let Ok(text) = fs::read_to_string(dir.join("cgroup.procs")) {

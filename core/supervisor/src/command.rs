@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sheave_api::containers::{Health, NetworkSettings};
 use sheave_shim::protocol::{Attach, ExitRecord};
+use sheave_types::ErrorKind;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -115,11 +116,20 @@ pub struct Up {
     pub warnings: Vec<String>,
 }
 
+/// A set-up that failed and was undone.
+#[derive(Debug, Clone)]
+pub struct SetUpError {
+    /// What is kept of it.
+    pub failure: Failure,
+    /// What kind of failure it was.
+    pub kind: ErrorKind,
+}
+
 /// What a container is made of: the seam between decisions (here) and the parts that are put together (`setup`).
 #[async_trait]
 pub trait Resources: Send + Sync + 'static {
     /// Makes everything that a run needs and starts the process. After an error nothing of it is left.
-    async fn set_up(&self, view: &View, pending: Vec<Pending>) -> Result<Up, Failure>;
+    async fn set_up(&self, view: &View, pending: Vec<Pending>) -> Result<Up, SetUpError>;
     /// Takes down what a run used. Goes on after errors, which it logs; may be called again.
     async fn take_down(&self, view: &View);
     /// Removes what a container at rest consists of.
@@ -132,6 +142,8 @@ pub trait Resources: Send + Sync + 'static {
     fn exec_ended(&self, view: &View, id: &str, record: &ExitRecord);
     /// It ended: execs of it are over too.
     fn ended(&self, view: &View);
+    /// It has another name.
+    async fn renamed(&self, view: &View);
     /// It runs: begins what accompanies a run, for example health checks, which end with the returned task.
     fn accompany(&self, view: &View, run: u64, mailbox: mpsc::Sender<Command>) -> Vec<JoinHandle<()>>;
 }

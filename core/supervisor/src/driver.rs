@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::Error;
-use crate::command::{Command, Pending, Report, Resources};
+use crate::command::{Command, Pending, Report, Resources, SetUpError};
 use crate::record::View;
 use crate::shim::Process;
 use crate::state::{self, Denied, Effect, Happening, Input, State};
@@ -93,6 +93,7 @@ pub fn start(context: &Context, view: View, process: Option<Process>) -> Arc<Han
     };
     if let Some(process) = process {
         driver.watch(process);
+        driver.accompany();
     }
     context.store.insert(handle.clone());
     tokio::spawn(driver.run());
@@ -158,7 +159,11 @@ impl Driver {
             }
             Command::Attach(pending) => self.attach(pending),
             Command::Rename { name, reply } => {
-                let _ = reply.send(self.rename(name));
+                let renamed = self.rename(name);
+                if renamed.is_ok() {
+                    self.context.resources.renamed(&self.view).await;
+                }
+                let _ = reply.send(renamed);
             }
             Command::Network(network) => {
                 self.view.network = Arc::new(*network);
@@ -232,8 +237,8 @@ impl Driver {
                 self.accompany();
                 Ok(())
             }
-            Err(failure) => {
-                let error = Error::Start { message: failure.message.clone(), code: failure.code };
+            Err(SetUpError { failure, kind }) => {
+                let error = Error::Start { message: failure.message.clone(), code: failure.code, kind };
                 let restarting = matches!(&self.view.state, State::Starting { attempt, .. } if attempt.restarts > 0);
                 self.view.network = Arc::new(self.context.resources.at_rest(&self.view));
                 self.step(Input::Failed(failure)).await?;

@@ -63,6 +63,15 @@ pub enum Error {
     /// A filter value or name that does not exist.
     #[error("invalid filter '{0}'")]
     Filter(String),
+    /// The configuration cannot be.
+    #[error(transparent)]
+    Spec(#[from] crate::spec::SpecError),
+    /// A runtime specification that cannot be written or read.
+    #[error("the runtime specification: {0}")]
+    SpecText(#[source] serde_json::Error),
+    /// Images, storage, volumes, networks or hooks.
+    #[error("{}", .0.message())]
+    Neighbour(#[source] sheave_types::Error),
     /// The start failed; the text is for the client, the code became the container's exit code.
     #[error("{message}")]
     Start {
@@ -70,6 +79,8 @@ pub enum Error {
         message: String,
         /// The container's exit code.
         code: i32,
+        /// What kind of failure it was.
+        kind: ErrorKind,
     },
     /// The shim did not do what it was asked.
     #[error("{0}")]
@@ -125,6 +136,18 @@ pub enum Fault {
     /// An exec is started once.
     #[error("Error: Exec command {0} has already run")]
     ExecHasRun(String),
+    /// An exec that has no terminal to resize now.
+    #[error("exec {0} is not running")]
+    ExecNotRunning(String),
+    /// A bind of something that is not there.
+    #[error("invalid mount config for type \"bind\": bind source path does not exist: {0}")]
+    BindSource(String),
+    /// `ps` does not like its arguments.
+    #[error("ps: {0}")]
+    Ps(String),
+    /// Which processes are the container's is told by their ids.
+    #[error("Couldn't find PID field in ps output")]
+    PsColumn,
     /// Both names of a rename are needed.
     #[error("Neither old nor new names may be empty")]
     EmptyName,
@@ -142,6 +165,9 @@ pub enum Fault {
     /// A runtime that is not configured.
     #[error("unknown or invalid runtime name: {0}")]
     Runtime(String),
+    /// A namespace of a container that does not run.
+    #[error("cannot join the namespace of a non running container: {0}")]
+    PeerNotRunning(String),
     /// The log is kept where it cannot be read.
     #[error("configured logging driver does not support reading")]
     LogDriver,
@@ -161,6 +187,7 @@ fn denial(reason: Denied, id: &str) -> String {
         Denied::NotRunning => format!("container {id} is not running"),
         Denied::IsPaused => "cannot start a paused container, try unpause instead".to_owned(),
         Denied::AttachPaused => format!("container {id} is paused, unpause the container before attach"),
+        Denied::ExecPaused => format!("container {id} is paused, unpause the container before exec"),
         Denied::AlreadyPaused => format!("container {id} is already paused"),
         Denied::NotPaused => format!("container {id} is not paused"),
         Denied::IsRestarting => format!("container {id} is restarting, wait until the container is running"),
@@ -172,6 +199,16 @@ fn denial(reason: Denied, id: &str) -> String {
 }
 
 impl Error {
+    /// Docker's words before an error of an operation on a container; what is no failure stays as it is.
+    #[must_use]
+    pub fn during(self, what: &str, given: &str) -> Self {
+        if self.kind() == ErrorKind::NotModified {
+            return self;
+        }
+        let kind = self.kind();
+        Error::Neighbour(sheave_types::Error::with_source(kind, format!("{what}: {given}: {self}"), self))
+    }
+
     /// For `map_err`: what was done to which path.
     pub fn file(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Error::File { what: what.to_string(), source }
@@ -184,7 +221,7 @@ impl Kinded for Error {
             Error::NoSuchContainer(_) | Error::NoSuchExec(_) => ErrorKind::NotFound,
             Error::Denied { reason: Denied::AlreadyStarted | Denied::AlreadyStopped, .. } => ErrorKind::NotModified,
             Error::Denied { reason: Denied::OutOfOrder, .. } => ErrorKind::Internal,
-            Error::Request(Fault::ExecRuns(_) | Fault::ExecHasRun(_))
+            Error::Request(Fault::ExecRuns(_) | Fault::ExecHasRun(_) | Fault::PeerNotRunning(_))
             | Error::Denied { .. }
             | Error::NameInUse { .. }
             | Error::CannotRemove { .. }
@@ -197,14 +234,21 @@ impl Kinded for Error {
             | Error::Signal(_)
             | Error::Request(_)
             | Error::Filter(_) => ErrorKind::Invalid,
-            // Docker answers 400 where the command cannot be found or run, 500 for everything else.
-            Error::Start { code: 126 | 127, .. } => ErrorKind::Invalid,
+            Error::Spec(error) => error.kind(),
+            Error::Neighbour(error) => error.kind(),
+            Error::Start { kind, .. } => *kind,
             Error::ShimGone(_) => ErrorKind::Unavailable,
             Error::Refused { kind, .. } => *kind,
             Error::Protocol(error) => error.kind(),
             Error::Database(error) => error.kind(),
-            Error::Start { .. } | Error::Shim(_) | Error::File { .. } | Error::DidNotEnd(..) => ErrorKind::Internal,
+            Error::SpecText(_) | Error::Shim(_) | Error::File { .. } | Error::DidNotEnd(..) => ErrorKind::Internal,
         }
+    }
+}
+
+impl From<sheave_types::Error> for Error {
+    fn from(error: sheave_types::Error) -> Self {
+        Error::Neighbour(error)
     }
 }
 

@@ -2,6 +2,9 @@
 
 pub mod attach;
 pub mod control;
+pub mod create;
+pub mod exec;
 pub mod inspect;
 pub mod logs;
 pub mod prune;
+pub mod top;

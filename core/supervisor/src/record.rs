@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sheave_api::containers::{
-    ContainerConfig, EndpointSettings, Health, HostConfig, MountPoint, NetworkSettings, RestartPolicy,
+    ContainerConfig, EndpointSettings, Health, HostConfig, Mount, MountPoint, NetworkSettings, RestartPolicy,
 };
 use sheave_types::Id;
 
@@ -45,20 +45,12 @@ pub struct Record {
 pub struct Mounted {
     /// As inspect shows it.
     pub point: MountPoint,
+    /// As it was asked for.
+    pub spec: Mount,
+    /// A directory of the host that is missing is made.
+    pub create_source: bool,
     /// A volume that is removed with the container.
     pub anonymous: bool,
-    /// Asked for as a mount, so that it is listed; `--tmpfs` is not.
-    pub listed: bool,
-    /// The directory of the volume that is mounted, relative to its root.
-    pub subpath: String,
-    /// Options of a tmpfs.
-    pub options: Vec<String>,
-    /// Submounts are left out.
-    pub non_recursive: bool,
-    /// A read-only mount leaves submounts writable.
-    pub read_only_non_recursive: bool,
-    /// A read-only mount that cannot be made read-only below is an error.
-    pub read_only_force_recursive: bool,
 }
 
 /// What changes while it lives. Stored as the row's state.

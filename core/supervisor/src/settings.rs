@@ -78,6 +78,11 @@ impl Paths {
         self.bundle.join("hostname")
     }
 
+    /// `/dev/shm` of a container that lets others share it.
+    pub fn shm(&self) -> PathBuf {
+        self.run.join("shm")
+    }
+
     /// `/etc/resolv.conf`
     pub fn resolv(&self) -> PathBuf {
         self.bundle.join("resolv.conf")

@@ -205,16 +205,15 @@ impl Launching {
         self.control.send(&ToShim::Network(network), &fds).await
     }
 
-    /// Waits until the container's program runs or could not be run.
-    ///
-    /// # Errors
-    /// `Unavailable` when the shim is gone.
-    pub async fn outcome(mut self) -> Result<(Launched, Process), Error> {
-        match self.control.message::<FromShim>().await?.0 {
-            FromShim::Started(started) => Ok((Launched::Started(started), self.process)),
-            FromShim::Failed(failure) => Ok((Launched::Failed(failure), self.process)),
-            other => Err(Error::Shim(format!("the shim said {other:?} before the container ran"))),
-        }
+    /// Waits until the container's program runs or could not be run, or the shim is gone.
+    pub async fn outcome(mut self) -> (Result<Launched, Error>, Process) {
+        let outcome = match self.control.message::<FromShim>().await {
+            Ok((FromShim::Started(started), _)) => Ok(Launched::Started(started)),
+            Ok((FromShim::Failed(failure), _)) => Ok(Launched::Failed(failure)),
+            Ok((other, _)) => Err(Error::Shim(format!("the shim said {other:?} before the container ran"))),
+            Err(error) => Err(error),
+        };
+        (outcome, self.process)
     }
 }
 

@@ -272,6 +272,8 @@ pub enum Denied {
     IsPaused,
     /// It is frozen; clients attach after it is thawed.
     AttachPaused,
+    /// It is frozen; programs are run in it after it is thawed.
+    ExecPaused,
     /// It is frozen already.
     AlreadyPaused,
     /// It is not frozen.

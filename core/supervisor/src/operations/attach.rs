@@ -1,5 +1,6 @@
 //! Attach: to a container that runs, or that is going to.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sheave_api::containers::ContainerAttachQuery;
@@ -26,6 +27,7 @@ pub struct Attachment {
     view: Arc<View>,
     query: ContainerAttachQuery,
     terms: Terms,
+    log: PathBuf,
     streams: Option<oneshot::Receiver<Result<Streams, Error>>>,
 }
 
@@ -33,7 +35,12 @@ pub struct Attachment {
 ///
 /// # Errors
 /// `Conflict` where the container is frozen or waits for its restart, `Invalid` for unknown detach keys.
-pub async fn attach(context: &Context, handle: Arc<Handle>, query: ContainerAttachQuery) -> Result<Attachment, Error> {
+pub async fn attach(
+    context: &Context,
+    handle: Arc<Handle>,
+    query: ContainerAttachQuery,
+    log: PathBuf,
+) -> Result<Attachment, Error> {
     let keys = Sequence::parse(query.detach_keys.as_deref().unwrap_or_default())?;
     let view = handle.now();
     let denied = |reason| Err(Error::Denied { reason, id: view.id.to_string() });
@@ -57,7 +64,7 @@ pub async fn attach(context: &Context, handle: Arc<Handle>, query: ContainerAtta
         streams = Some(receiver);
     }
     event(context, &view, "attach", &[]);
-    Ok(Attachment { context: context.clone(), handle, view, query, terms, streams })
+    Ok(Attachment { context: context.clone(), handle, view, query, terms, log, streams })
 }
 
 impl Attachment {
@@ -67,11 +74,11 @@ impl Attachment {
     }
 
     /// Serves the client to the end.
-    pub async fn serve(self, mut client: Client, log: std::path::PathBuf) {
+    pub async fn serve(self, mut client: Client) {
         if self.query.logs {
             let query =
                 Query { stdout: self.query.stdout, stderr: self.query.stderr, ..Query::all(self.terms.framing) };
-            let pieces = logs::read(log, query, std::future::ready(()));
+            let pieces = logs::read(self.log, query, std::future::ready(()));
             if client.replay(pieces).await.is_err() {
                 return;
             }

@@ -36,7 +36,7 @@ pub fn inspect(view: &View, paths: &Paths, execs: Option<Vec<String>>) -> Contai
         graph_driver: DriverData { data: None, name: record.driver.clone() },
         size_rw: None,
         size_root_fs: None,
-        mounts: record.mounts.iter().filter(|m| m.point.kind != "tmpfs" || m.listed).map(|m| m.point.clone()).collect(),
+        mounts: record.mounts.iter().map(|m| m.point.clone()).collect(),
         config: record.config.clone(),
         network_settings: (*view.network).clone(),
         image_manifest_descriptor: (!record.manifest.is_null()).then(|| record.manifest.clone()),
