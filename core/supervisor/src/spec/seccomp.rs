@@ -66,7 +66,7 @@ pub struct SeccompFilters {
 impl SeccompFilters {
     /// For this kernel, given as major and minor.
     pub fn new(kernel: (u32, u32)) -> Self {
-        Self { default: Profile::default_container(), kernel, compiled: Mutex::default() }
+        Self { default: default::default_profile(), kernel, compiled: Mutex::default() }
     }
 
     /// The filter program of a container with these capabilities, as the bytes of `struct sock_filter`s; `None` is no

@@ -93,37 +93,35 @@ fn with(capability: &str) -> Conditions {
     Conditions { caps: vec![capability.to_owned()], ..Conditions::default() }
 }
 
-impl Profile {
-    /// The profile of containers that ask for none.
-    pub fn default_container() -> Self {
-        let mut rules = vec![allow(ALLOWED), allow("process_vm_readv process_vm_writev ptrace")];
-        rules.extend(DOMAINS.map(|(mask, value)| if_argument("socket", 0, Operator::MaskedEqual, mask, value)));
-        rules.extend(PERSONALITIES.map(|value| if_argument("personality", 0, Operator::EqualTo, value, 0)));
-        let arches = |names: &[&str]| Conditions {
-            arches: names.iter().map(|name| (*name).to_owned()).collect(),
-            ..Conditions::default()
-        };
-        rules.push(Rule {
-            includes: arches(&["arm", "arm64"]),
-            ..allow("arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls")
-        });
-        rules.push(Rule { includes: arches(&["amd64", "x32"]), ..allow("arch_prctl") });
-        rules.push(Rule { includes: arches(&["amd64", "x32", "x86"]), ..allow("modify_ldt") });
-        rules.extend(BY_CAPABILITY.map(|(capability, names)| Rule { includes: with(capability), ..allow(names) }));
-        rules.push(Rule { includes: with("CAP_PERFMON"), ..allow("perf_event_open") });
-        // A thread, not a namespace.
-        rules.push(Rule {
-            excludes: with("CAP_SYS_ADMIN"),
-            ..if_argument("clone", 0, Operator::MaskedEqual, NAMESPACE_FLAGS, 0)
-        });
-        // Its flags lie in memory, where a filter does not look; the C library then uses clone.
-        rules.push(Rule {
-            names: vec!["clone3".to_owned()],
-            action: Action::Errno,
-            errno_ret: Some(nix::libc::ENOSYS.unsigned_abs()),
-            excludes: with("CAP_SYS_ADMIN"),
-            ..Rule::default()
-        });
-        Self { default_action: Action::Errno, rules, ..Self::default() }
-    }
+/// The profile of containers that ask for none.
+pub(super) fn default_profile() -> Profile {
+    let mut rules = vec![allow(ALLOWED), allow("process_vm_readv process_vm_writev ptrace")];
+    rules.extend(DOMAINS.map(|(mask, value)| if_argument("socket", 0, Operator::MaskedEqual, mask, value)));
+    rules.extend(PERSONALITIES.map(|value| if_argument("personality", 0, Operator::EqualTo, value, 0)));
+    let arches = |names: &[&str]| Conditions {
+        arches: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Conditions::default()
+    };
+    rules.push(Rule {
+        includes: arches(&["arm", "arm64"]),
+        ..allow("arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls")
+    });
+    rules.push(Rule { includes: arches(&["amd64", "x32"]), ..allow("arch_prctl") });
+    rules.push(Rule { includes: arches(&["amd64", "x32", "x86"]), ..allow("modify_ldt") });
+    rules.extend(BY_CAPABILITY.map(|(capability, names)| Rule { includes: with(capability), ..allow(names) }));
+    rules.push(Rule { includes: with("CAP_PERFMON"), ..allow("perf_event_open") });
+    // A thread, not a namespace.
+    rules.push(Rule {
+        excludes: with("CAP_SYS_ADMIN"),
+        ..if_argument("clone", 0, Operator::MaskedEqual, NAMESPACE_FLAGS, 0)
+    });
+    // Its flags lie in memory, where a filter does not look; the C library then uses clone.
+    rules.push(Rule {
+        names: vec!["clone3".to_owned()],
+        action: Action::Errno,
+        errno_ret: Some(nix::libc::ENOSYS.unsigned_abs()),
+        excludes: with("CAP_SYS_ADMIN"),
+        ..Rule::default()
+    });
+    Profile { default_action: Action::Errno, rules, ..Profile::default() }
 }
