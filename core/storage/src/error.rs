@@ -91,16 +91,16 @@ pub enum StorageError {
         users: String,
     },
     /// A filter is not known, or its value is not.
-    #[error("invalid filter '{0}'")]
-    Filter(String),
+    #[error(transparent)]
+    Filters(sheave_types::Error),
     /// Another prune runs.
     #[error("a prune operation is already running")]
     Pruning,
     /// The server of a network file system has no address.
-    #[error("volume {name}: cannot resolve {address:?}: {source}")]
+    #[error("volume {volume}: cannot resolve {address:?}: {source}")]
     Resolve {
         /// The volume.
-        name: String,
+        volume: String,
         /// The host name.
         address: String,
         /// Why.
@@ -146,9 +146,9 @@ impl Kinded for StorageError {
             Self::DriverUnavailable { .. } | Self::NoDriver { .. } => ErrorKind::Unavailable,
             Self::NoSuchVolume { .. } => ErrorKind::NotFound,
             Self::OtherDriver { .. } | Self::InUse { .. } | Self::Pruning => ErrorKind::Conflict,
-            Self::Filter(_) | Self::Resolve { .. } => ErrorKind::Invalid,
+            Self::Resolve { .. } => ErrorKind::Invalid,
             Self::Host(e) => e.kind(),
-            Self::Driver(e) => e.kind(),
+            Self::Driver(e) | Self::Filters(e) => e.kind(),
             Self::Metadata(e) => e.kind(),
         }
     }

@@ -16,8 +16,10 @@ mod recovery;
 mod snapshots;
 mod sweeper;
 mod tree;
+mod volumes;
 
 pub use error::StorageError;
 pub use mounts::{MountGuard, ResolvedMount, mount_at};
 pub use recovery::{Lost, Recovery};
 pub use snapshots::{Options, Snapshots};
+pub use volumes::Volumes;

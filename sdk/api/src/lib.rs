@@ -11,6 +11,7 @@ pub mod progress;
 pub mod system;
 pub mod timestamp;
 pub mod version;
+pub mod volumes;
 
 pub use filters::Filters;
 pub use version::Version;

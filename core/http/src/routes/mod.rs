@@ -4,3 +4,4 @@ pub mod containers;
 pub mod exec;
 pub(crate) mod missing;
 pub mod system;
+pub mod volumes;
