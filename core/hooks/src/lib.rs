@@ -9,6 +9,7 @@
 mod bus;
 mod error;
 mod operation;
+mod plugin;
 
 pub use bus::{Configured, Hook, HookBus, Ruling};
 pub use error::HookError;
