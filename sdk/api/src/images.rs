@@ -7,6 +7,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::Filters;
+
 /// A key that stands for itself, as in `{"80/tcp": {}}`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
@@ -333,6 +335,82 @@ impl AuthConfig {
             && self.identitytoken.is_empty()
             && self.registrytoken.is_empty()
     }
+}
+
+/// Parameters of `GET /images/json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct ImageListQuery {
+    /// Docker lists intermediate images with it; there are none here.
+    pub all: bool,
+    /// Which images.
+    pub filters: Filters,
+    /// Count what images share.
+    pub shared_size: bool,
+    /// Digests are always listed.
+    pub digests: bool,
+    /// The manifests of each image.
+    pub manifests: bool,
+}
+
+/// Parameters of `POST /images/create`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ImageCreateQuery {
+    /// What to pull.
+    pub from_image: String,
+    /// What to import.
+    pub from_src: String,
+    /// The name of what is imported.
+    pub repo: String,
+    /// A tag or a digest.
+    pub tag: String,
+    /// The comment of what is imported.
+    pub message: String,
+    /// Instructions for what is imported.
+    pub changes: Vec<String>,
+    /// `os/arch[/variant]`; none for the engine's.
+    pub platform: String,
+}
+
+/// Parameters of `GET /images/{name}/json` and `…/history`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageInspectQuery {
+    /// The manifests of the image.
+    pub manifests: bool,
+    /// An [`OciPlatform`] as JSON.
+    pub platform: Option<String>,
+}
+
+/// Parameters of `POST /images/{name}/tag`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageTagQuery {
+    /// The new name.
+    pub repo: String,
+    /// Its tag; `latest` if empty.
+    pub tag: String,
+}
+
+/// Parameters of `DELETE /images/{name}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageRemoveQuery {
+    /// Also if stopped containers or several names stand against it.
+    pub force: bool,
+    /// Keep parents; images have none here.
+    pub noprune: bool,
+    /// Remove single platforms.
+    pub platforms: Vec<String>,
+}
+
+/// Parameters of `POST /images/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImagePruneQuery {
+    /// Which images.
+    pub filters: Filters,
 }
 
 /// The answer of `POST /auth`.

@@ -2,6 +2,7 @@
 
 pub mod containers;
 pub mod exec;
+pub mod images;
 pub(crate) mod missing;
 pub mod system;
 pub mod volumes;
