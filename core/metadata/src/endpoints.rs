@@ -176,6 +176,18 @@ impl Ports<'_> {
         Ok(rows.collect::<std::result::Result<_, _>>()?)
     }
 
+    /// Gives back one port of an address.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn give_back(&self, protocol: &str, address: &str, port: u16) -> Result<()> {
+        self.0
+            .fast()
+            .prepare_cached("DELETE FROM ports WHERE protocol = ?1 AND address = ?2 AND port = ?3")?
+            .execute(rusqlite::params![protocol, address, port])?;
+        Ok(())
+    }
+
     /// Gives back all ports of an owner.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ pub mod containers;
 pub mod events;
 pub mod filters;
 pub mod images;
+pub mod networks;
 pub mod progress;
 pub mod system;
 pub mod timestamp;

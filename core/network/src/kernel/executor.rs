@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
 use sheave_plugin::network::{Link, Plan, PortMap};
 
@@ -18,6 +17,8 @@ pub(crate) struct Sandbox {
     /// Keeps the namespace alive and names it to the kernel.
     pub(crate) namespace: OwnedFd,
     route: RouteSocket,
+    /// New links have no IPv6 by themselves, so that it need not be turned off one by one.
+    without_ipv6: bool,
 }
 
 /// An interface that was made inside of a container.
@@ -33,11 +34,12 @@ pub(crate) struct Executor {
     route: RouteSocket,
     nft: NftSocket,
     rules: Ruleset,
-    netns: PathBuf,
     /// Whether containers of the network of a bridge are kept apart.
     separated: BTreeMap<String, bool>,
     bridges: BTreeMap<String, u32>,
 }
+
+const IPV6_OFF: &str = "net.ipv6.conf.default.disable_ipv6";
 
 /// A name in the kernel that may come from a plugin: 1 to 15 bytes without `/` and white space.
 fn check_name(name: &str) -> Result<()> {
@@ -49,15 +51,14 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 impl Executor {
-    /// For the calling thread's network namespace. `netns` is the directory of the containers' namespaces.
-    pub(crate) fn new(engine: String, netns: PathBuf) -> Result<Self> {
+    /// For the calling thread's network namespace.
+    pub(crate) fn new(engine: String) -> Result<Self> {
         let table = format!("sheave-{}", engine.get(..12).unwrap_or(&engine));
         Ok(Self {
             route: RouteSocket::open()?,
             nft: NftSocket::open()?,
             rules: Ruleset::new(table),
             engine,
-            netns,
             separated: BTreeMap::new(),
             bridges: BTreeMap::new(),
         })
@@ -212,6 +213,7 @@ impl Executor {
             self.route.add_veth(&new)?;
             names.push((veth.container_name.clone(), veth.host_name.clone(), veth.master.clone()));
         }
+        sandbox.write_sysctls(plan)?;
         let inside: Vec<&str> = names.iter().map(|(name, ..)| name.as_str()).collect();
         let states = sandbox.route.up(&inside)?;
         configure(&mut sandbox.route, &states, plan)?;
@@ -254,7 +256,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Removes an endpoint's links. `lazily` leaves a veth to the end of its namespace, which costs the caller nothing.
+    /// Removes an endpoint's links from a namespace that lives on.
     pub(crate) fn detach(&mut self, plan: &Plan) -> Result<()> {
         for link in &plan.links {
             if let Link::Veth(veth) = link {
@@ -277,11 +279,6 @@ impl Executor {
             }
         }
         Ok(removed)
-    }
-
-    /// Where a container's namespace is bound.
-    pub(crate) fn netns_path(&self, short_id: &str) -> PathBuf {
-        self.netns.join(short_id)
     }
 }
 
@@ -370,28 +367,72 @@ pub(crate) fn port_rules(ports: &[PortMap], address: Ipv4Addr) -> Result<Vec<Por
 
 impl Sandbox {
     /// Makes a namespace bound at `path`, with loopback up. `f` runs inside.
-    pub(crate) fn create<R: Send>(path: &std::path::Path, f: impl FnOnce() -> Result<R> + Send) -> Result<(Self, R)> {
+    pub(crate) fn create<R: Send>(
+        path: &std::path::Path,
+        without_ipv6: bool,
+        f: impl FnOnce() -> Result<R> + Send,
+    ) -> Result<(Self, R)> {
         let (namespace, (route, result)) = namespace::create(path, || {
             let mut route = RouteSocket::open()?;
             route.up(&["lo"])?;
+            if without_ipv6 && sysctl::read(IPV6_OFF)?.is_some() {
+                sysctl::write(IPV6_OFF, "1")?;
+            }
             Ok((route, f()?))
         })?;
-        Ok((Self { namespace, route }, result))
+        Ok((Self { namespace, route, without_ipv6 }, result))
     }
 
     /// Opens the namespace bound at `path`; None if there is none.
     pub(crate) fn open(path: &std::path::Path) -> Result<Option<Self>> {
         let Some(namespace) = namespace::open(path)? else { return Ok(None) };
         let route = namespace::inside(namespace.as_fd(), RouteSocket::open)?;
-        Ok(Some(Self { namespace, route }))
+        Ok(Some(Self { namespace, route, without_ipv6: false }))
     }
 
-    /// Runs `f` on a thread inside.
-    pub(crate) fn inside<R: Send>(&self, f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-        namespace::inside(self.namespace.as_fd(), f)
+    /// Writes the sysctls of a plan whose links are there, before they are up.
+    fn write_sysctls(&self, plan: &Plan) -> Result<()> {
+        let off = |key: &str| key.starts_with("net.ipv6.conf.") && key.ends_with(".disable_ipv6");
+        let mut changes: Vec<(String, String)> = plan
+            .sysctls
+            .iter()
+            .filter(|s| !(self.without_ipv6 && off(&s.key) && s.value == "1"))
+            .map(|s| (s.key.clone(), s.value.clone()))
+            .collect();
+        for address in plan.addresses.iter().filter(|a| a.address.contains(':')) {
+            // Turned off for new links when the namespace was made.
+            changes.push((format!("net.ipv6.conf.{}.disable_ipv6", address.link.replace('.', "/")), "0".to_owned()));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        namespace::inside(self.namespace.as_fd(), || {
+            for (key, value) in &changes {
+                if off(key) && sysctl::read(key)?.is_none() {
+                    continue;
+                }
+                sysctl::write(key, value)?;
+            }
+            Ok(())
+        })
     }
 
-    /// Removes a default route and adds another, by interface name.
+    /// Makes these gateways, on this link, the default routes.
+    pub(crate) fn default_routes(&mut self, link: u32, gateways: [Option<IpAddr>; 2]) -> Result<()> {
+        let mut routes = Vec::new();
+        for gateway in gateways.into_iter().flatten() {
+            let planned = sheave_plugin::network::Route {
+                destination: "default".to_owned(),
+                via: Some(gateway.to_string()),
+                link: String::new(),
+                metric: 0,
+            };
+            routes.push(new_route(&planned, link)?);
+        }
+        self.route.configure(&[], &routes)
+    }
+
+    /// The socket for links and routes inside.
     pub(crate) fn routes(&mut self) -> &mut RouteSocket {
         &mut self.route
     }

@@ -227,15 +227,6 @@ impl RouteSocket {
         if messages.is_empty() { Ok(()) } else { self.send(messages).map(drop) }
     }
 
-    /// Removes a route; one that is not there is not an error.
-    pub(crate) fn remove_route(&mut self, route: &NewRoute) -> Result<()> {
-        let message = RouteNetlinkMessage::DelRoute(route_message(route));
-        match self.send(vec![(message, NLM_F_ACK, format!("remove route to {}", route.destination))]) {
-            Err(NetworkError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            other => other.map(drop),
-        }
-    }
-
     /// Removes a link by name; one that is not there is not an error.
     pub(crate) fn remove(&mut self, name: &str) -> Result<()> {
         let message = RouteNetlinkMessage::DelLink(link(name));

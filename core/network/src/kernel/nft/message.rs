@@ -13,7 +13,6 @@ const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEWTABLE: u16 = SUBSYSTEM;
-const GETTABLE: u16 = SUBSYSTEM | 1;
 const DELTABLE: u16 = SUBSYSTEM | 2;
 const NEWCHAIN: u16 = SUBSYSTEM | 3;
 const GETCHAIN: u16 = SUBSYSTEM | 4;
@@ -520,15 +519,6 @@ impl NftSocket {
             .data
             .into_iter()
             .filter_map(|(_, _, payload)| Some((*payload.first()?, payload.get(4..)?.to_vec())))
-            .collect())
-    }
-
-    /// All tables.
-    pub(crate) fn tables(&mut self) -> Result<Vec<Table>> {
-        let found = self.dump(GETTABLE, 0, Attributes::new())?;
-        Ok(found
-            .into_iter()
-            .filter_map(|(family, bytes)| Some(Table { family, name: text(&bytes, 1)? }))
             .collect())
     }
 

@@ -111,11 +111,6 @@ impl Ruleset {
         self.ports.insert(endpoint.to_owned(), rules);
     }
 
-    /// The ports of an endpoint.
-    pub(crate) fn ports(&self, endpoint: &str) -> &[PortRule] {
-        self.ports.get(endpoint).map_or(&[], Vec::as_slice)
-    }
-
     /// Forgets an endpoint's ports; what it had.
     pub(crate) fn forget_ports(&mut self, endpoint: &str) -> Vec<PortRule> {
         self.ports.remove(endpoint).unwrap_or_default()
