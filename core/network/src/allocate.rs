@@ -156,12 +156,7 @@ struct Who<'a> {
 }
 
 impl Who<'_> {
-    fn take(
-        &self,
-        database: &sheave_metadata::Database,
-        request: &PortRequest,
-        port: u16,
-    ) -> Result<Option<OwnedFd>> {
+    fn take(&self, database: &sheave_metadata::Database, request: &PortRequest, port: u16) -> Result<Option<OwnedFd>> {
         let (address, protocol) = (request.host_address, protocol_name(request.protocol));
         let allocated = || NetworkError::PortAllocated {
             container: self.container.to_owned(),

@@ -171,15 +171,20 @@ fn check_pools(ipam: &Ipam, ipv4: bool, ipv6: bool) -> Result<(), NetworkError> 
                 .parse()
                 .map_err(|_| invalid(format!("invalid ip-range {}: invalid CIDR block notation", pool.ip_range)))?;
             if range.length() < subnet.length() || !subnet.contains(range.address()) {
-                return Err(invalid(format!("invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range")));
+                return Err(invalid(format!(
+                    "invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"
+                )));
             }
         }
         let gateway = (!pool.gateway.is_empty()).then_some(("gateway", &pool.gateway));
         let others = pool.auxiliary_addresses.values().map(|a| ("auxiliary address", a));
         for (what, text) in gateway.into_iter().chain(others) {
-            let address: IpAddr = text.parse().map_err(|_| invalid(format!("invalid {what} {text}: invalid address")))?;
+            let address: IpAddr =
+                text.parse().map_err(|_| invalid(format!("invalid {what} {text}: invalid address")))?;
             if !subnet.contains(address) {
-                return Err(invalid(format!("invalid {what} {text}: parent subnet {subnet} doesn't contain this address")));
+                return Err(invalid(format!(
+                    "invalid {what} {text}: parent subnet {subnet} doesn't contain this address"
+                )));
             }
         }
     }
@@ -342,7 +347,8 @@ pub(crate) async fn load(shared: &Arc<Shared>) -> Result<()> {
     for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
         let missing = !shared.held().networks.values().any(|n| n.name == name);
         if missing {
-            let coming = Coming { id: Id::random().to_string(), name: name.to_owned(), doc: predefined(shared, driver) };
+            let coming =
+                Coming { id: Id::random().to_string(), name: name.to_owned(), doc: predefined(shared, driver) };
             make(shared, coming).await.map_err(|e| e.context(format!("network {name}")))?;
         }
     }
@@ -576,10 +582,7 @@ pub(crate) fn check(shared: &Shared, name: &str, settings: &EndpointSettings) ->
             .into());
         }
         if !subnets(&network.doc.ipam).iter().any(|s| s.contains(address)) {
-            return Err(NetworkError::invalid(format!(
-                "no configured subnet contains IP address {address}"
-            ))
-            .into());
+            return Err(NetworkError::invalid(format!("no configured subnet contains IP address {address}")).into());
         }
     }
     Ok((network.id.clone(), network.name.clone()))

@@ -54,7 +54,9 @@ pub enum NetworkError {
     #[error("{0}")]
     Unsupported(Refused),
     /// A host port is taken by a container.
-    #[error("driver failed programming external connectivity on endpoint {container} ({endpoint}): Bind for {address}:{port} failed: port is already allocated")]
+    #[error(
+        "driver failed programming external connectivity on endpoint {container} ({endpoint}): Bind for {address}:{port} failed: port is already allocated"
+    )]
     PortAllocated {
         /// The container's name.
         container: String,
@@ -66,7 +68,9 @@ pub enum NetworkError {
         port: u16,
     },
     /// A host port cannot be bound.
-    #[error("driver failed programming external connectivity on endpoint {container} ({endpoint}): failed to bind host port for {address}:{port}/{protocol}: {source}")]
+    #[error(
+        "driver failed programming external connectivity on endpoint {container} ({endpoint}): failed to bind host port for {address}:{port}/{protocol}: {source}"
+    )]
     PortBind {
         /// The container's name.
         container: String,

@@ -22,7 +22,6 @@ mod shared;
 pub use error::{NetworkError, Refused};
 pub use ipam::Prefix;
 pub use model::{
-    EndpointRequest, EndpointState, HostPort, Mode, NetworksConfig, PortRequest, PublishedPort, Sandbox,
-    SandboxRequest,
+    EndpointRequest, EndpointState, HostPort, Mode, NetworksConfig, PortRequest, PublishedPort, Sandbox, SandboxRequest,
 };
 pub use networks::Networks;

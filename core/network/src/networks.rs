@@ -143,7 +143,12 @@ impl Networks {
     ///
     /// # Errors
     /// `denied` if it is in the network already, or has the host's namespace.
-    pub async fn connect(&self, container: &Id, names: (&str, &str), request: &EndpointRequest) -> Result<EndpointState> {
+    pub async fn connect(
+        &self,
+        container: &Id,
+        names: (&str, &str),
+        request: &EndpointRequest,
+    ) -> Result<EndpointState> {
         sandbox::connect(&self.0, container, names, request).await
     }
 

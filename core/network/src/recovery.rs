@@ -21,9 +21,7 @@ use crate::shared::Shared;
 pub(crate) async fn load_ports(shared: &Arc<Shared>) -> Result<()> {
     let mut all = Vec::new();
     for row in shared.database.endpoints().all::<EndpointDoc>()? {
-        if let (Some(plan), Some(IpAddr::V4(target))) =
-            (&row.doc.plan, row.doc.state.ipv4.map(|p| p.address()))
-        {
+        if let (Some(plan), Some(IpAddr::V4(target))) = (&row.doc.plan, row.doc.state.ipv4.map(|p| p.address())) {
             all.push((row.id.clone(), port_rules(&plan.ports, target)?));
         }
     }
@@ -75,11 +73,9 @@ pub(crate) async fn reconcile(shared: &Arc<Shared>, live: &BTreeSet<String>) -> 
             Ok(sockets)
         })
         .await?;
-    let mut held = shared.held();
     for (endpoint, socket) in sockets {
-        held.sockets.entry(endpoint).or_default().extend(socket);
+        shared.held().sockets.entry(endpoint).or_default().extend(socket);
     }
-    drop(held);
     remove_namespaces(shared, live).await
 }
 
@@ -115,6 +111,7 @@ pub(crate) fn adopt(shared: &Arc<Shared>, container: &Id, sockets: &[OwnedFd], r
         }
     }
     let netns = namespace::open(&netns_path(shared, container))?;
-    let netns = netns.ok_or_else(|| sheave_types::Error::not_found(format!("container {} has no network", container.short())))?;
+    let netns = netns
+        .ok_or_else(|| sheave_types::Error::not_found(format!("container {} has no network", container.short())))?;
     Ok(dns::serve(shared, container, sockets, resolvers, netns.as_fd())?)
 }

@@ -234,7 +234,8 @@ fn reserve(shared: &Shared, request: &SandboxRequest, settings: &EndpointRequest
 
 /// The first endpoint whose network leads out has the default route.
 fn choose_default_route(joining: &mut [Joining]) {
-    let leads_out = |j: &Joining| !j.network.doc.internal && j.row.doc.state.gateway.or(j.row.doc.state.gateway6).is_some();
+    let leads_out =
+        |j: &Joining| !j.network.doc.internal && j.row.doc.state.gateway.or(j.row.doc.state.gateway6).is_some();
     if let Some(first) = joining.iter_mut().find(|j| leads_out(j)) {
         first.row.doc.default_route = true;
     }
@@ -349,7 +350,9 @@ fn settle(state: &mut EndpointState, interfaces: &[Interface]) {
 }
 
 fn without_ipv6(plan: &Plan) -> bool {
-    plan.sysctls.iter().any(|s| s.key.starts_with("net.ipv6.conf.") && s.key.ends_with(".disable_ipv6") && s.value == "1")
+    plan.sysctls
+        .iter()
+        .any(|s| s.key.starts_with("net.ipv6.conf.") && s.key.ends_with(".disable_ipv6") && s.value == "1")
 }
 
 /// Takes down a container's network, as much as there is of it.
@@ -417,7 +420,11 @@ pub(crate) async fn connect(
     }
     let network = shared.held().find(&settings.network)?;
     if matches!(network.doc.driver.as_str(), "host" | "null") {
-        return Err(NetworkError::forbidden(format!("a running container cannot be connected to the network {}", network.name)).into());
+        return Err(NetworkError::forbidden(format!(
+            "a running container cannot be connected to the network {}",
+            network.name
+        ))
+        .into());
     }
     if rows.iter().any(|r| r.network == network.id) {
         return Err(NetworkError::forbidden(format!(

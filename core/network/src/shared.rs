@@ -63,7 +63,9 @@ impl Shared {
     pub(crate) fn driver(&self, name: &str) -> sheave_types::Result<Arc<sheave_host::NetworkPlugin>> {
         let plugin = if name == "null" { "none" } else { name };
         self.host.network(plugin).map_err(|_| {
-            sheave_types::Error::not_found(format!("could not find plugin {name} in v1 plugin registry: plugin not found"))
+            sheave_types::Error::not_found(format!(
+                "could not find plugin {name} in v1 plugin registry: plugin not found"
+            ))
         })
     }
 }

@@ -152,8 +152,7 @@ impl Driver for Bridge {
             plan.ports = endpoint.ports.clone();
         }
         if !spec.ipv6 {
-            plan.sysctls
-                .push(Sysctl { key: format!("net.ipv6.conf.{inside}.disable_ipv6"), value: "1".to_owned() });
+            plan.sysctls.push(Sysctl { key: format!("net.ipv6.conf.{inside}.disable_ipv6"), value: "1".to_owned() });
         }
         for pair in label(&endpoint.options, SYSCTLS).into_iter().flat_map(|s| s.split(',')) {
             let (key, value) =

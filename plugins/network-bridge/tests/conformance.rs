@@ -1,6 +1,3 @@
-//! The suite that every network driver passes.
+//! The network suite over this driver.
 
-#[test]
-fn conformance() {
-    sheave_conformance::network::suite(sheave_network_bridge::linked());
-}
+sheave_conformance::network_suite!(sheave_network_bridge::linked());

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::Filters;
 use crate::containers::EndpointSettings;
 
-fn null_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+fn null_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
@@ -238,10 +240,30 @@ mod tests {
     #[test]
     fn what_docker_answers() {
         let value = serde_json::to_value(Network::default()).expect("json");
-        for key in ["Name", "Id", "Created", "Scope", "Driver", "EnableIPv4", "EnableIPv6", "IPAM", "Internal", "Attachable", "Ingress", "ConfigFrom", "ConfigOnly", "Containers", "Options", "Labels"] {
+        for key in [
+            "Name",
+            "Id",
+            "Created",
+            "Scope",
+            "Driver",
+            "EnableIPv4",
+            "EnableIPv6",
+            "IPAM",
+            "Internal",
+            "Attachable",
+            "Ingress",
+            "ConfigFrom",
+            "ConfigOnly",
+            "Containers",
+            "Options",
+            "Labels",
+        ] {
             assert!(value.get(key).is_some(), "{key}");
         }
         assert_eq!(value["IPAM"], serde_json::json!({"Driver": "", "Options": null, "Config": null}));
-        assert_eq!(serde_json::to_value(IpamPool { subnet: "10.0.0.0/8".into(), ..IpamPool::default() }).expect("json"), serde_json::json!({"Subnet": "10.0.0.0/8"}));
+        assert_eq!(
+            serde_json::to_value(IpamPool { subnet: "10.0.0.0/8".into(), ..IpamPool::default() }).expect("json"),
+            serde_json::json!({"Subnet": "10.0.0.0/8"})
+        );
     }
 }

@@ -6,6 +6,7 @@
 
 mod ground;
 mod host;
+pub mod network;
 pub mod registry;
 pub mod scripted;
 pub mod storage;

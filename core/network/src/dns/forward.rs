@@ -75,9 +75,8 @@ impl Upstreams {
             Self::Host(_) => make(),
             Self::Inside(_, netns) => {
                 let netns = netns.clone();
-                let inside = move || {
-                    namespace::inside(netns.as_fd(), || make().map_err(|e| NetworkError::kernel("socket", e)))
-                };
+                let inside =
+                    move || namespace::inside(netns.as_fd(), || make().map_err(|e| NetworkError::kernel("socket", e)));
                 tokio::task::spawn_blocking(inside).await.map_err(io::Error::other)?.map_err(io::Error::other)
             }
         }

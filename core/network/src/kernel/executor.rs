@@ -173,7 +173,9 @@ impl Executor {
         }
         self.route.add_bridge(name, mtu, &alias)?;
         let found = self.route.find(name)?;
-        let index = found.map(|l| l.index).ok_or_else(|| NetworkError::kernel(name, std::io::Error::other("bridge vanished")))?;
+        let index = found
+            .map(|l| l.index)
+            .ok_or_else(|| NetworkError::kernel(name, std::io::Error::other("bridge vanished")))?;
         self.bridges.insert(name.to_owned(), index);
         Ok(())
     }
@@ -217,7 +219,8 @@ impl Executor {
         let inside: Vec<&str> = names.iter().map(|(name, ..)| name.as_str()).collect();
         let states = sandbox.route.up(&inside)?;
         configure(&mut sandbox.route, &states, plan)?;
-        let outside: Vec<&str> = names.iter().flat_map(|(_, host, master)| [Some(host.as_str()), master.as_deref()]).flatten().collect();
+        let outside: Vec<&str> =
+            names.iter().flat_map(|(_, host, master)| [Some(host.as_str()), master.as_deref()]).flatten().collect();
         self.route.settle(&outside);
         sandbox.route.settle(&inside);
         Ok(states.into_iter().map(|s| Interface { name: s.name, mac: s.mac }).collect())

@@ -70,11 +70,7 @@ fn bind(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|e| NetworkError::kernel(what(), e))?;
     }
-    File::options()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .map_err(|e| NetworkError::kernel(what(), e))?;
+    File::options().write(true).create_new(true).open(path).map_err(|e| NetworkError::kernel(what(), e))?;
     mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(|e| NetworkError::kernel(what(), e))
 }

@@ -199,8 +199,7 @@ impl RouteSocket {
 
     /// Asks for the state of links and forgets it; see [`Self::up`]. Links that are not there do not matter.
     pub(crate) fn settle(&mut self, names: &[&str]) {
-        let frames: Vec<_> =
-            names.iter().map(|n| frame(&RouteNetlinkMessage::GetLink(link(n)), NLM_F_ACK)).collect();
+        let frames: Vec<_> = names.iter().map(|n| frame(&RouteNetlinkMessage::GetLink(link(n)), NLM_F_ACK)).collect();
         if let Err(error) = self.0.request(&frames) {
             tracing::debug!(%error, "asking for links");
         }

@@ -90,7 +90,8 @@ impl NetlinkSocket {
             datagram.resize(datagram.len().next_multiple_of(4), 0);
             self.sequence = sequence;
         }
-        let wanted: Vec<bool> = frames.iter().map(|f| f.flags & NLM_F_ACK != 0 || f.flags & NLM_F_DUMP == NLM_F_DUMP).collect();
+        let wanted: Vec<bool> =
+            frames.iter().map(|f| f.flags & NLM_F_ACK != 0 || f.flags & NLM_F_DUMP == NLM_F_DUMP).collect();
         self.socket.send_to(&datagram, &SocketAddr::new(0, 0), 0)?;
         self.gather(first, wanted)
     }

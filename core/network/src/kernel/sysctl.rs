@@ -47,7 +47,10 @@ mod tests {
 
     #[test]
     fn only_network_sysctls() {
-        assert_eq!(path("net.ipv4.conf.eth0/1.forwarding").expect("path").to_str(), Some("/proc/sys/net/ipv4/conf/eth0.1/forwarding"));
+        assert_eq!(
+            path("net.ipv4.conf.eth0/1.forwarding").expect("path").to_str(),
+            Some("/proc/sys/net/ipv4/conf/eth0.1/forwarding")
+        );
         for bad in ["kernel.core_pattern", "net", "net.", "net..x", "net.ipv4.//.x", "net./.kernel"] {
             assert!(path(bad).is_err(), "{bad}");
         }

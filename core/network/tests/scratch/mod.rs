@@ -65,8 +65,7 @@ impl Scratch {
                     });
                     other.join().expect("world")
                 });
-                let scratch =
-                    Arc::new(Scratch { world, host: here(), dir: tempfile::tempdir().expect("tempdir") });
+                let scratch = Arc::new(Scratch { world, host: here(), dir: tempfile::tempdir().expect("tempdir") });
                 scratch.uplink();
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
                 runtime.expect("runtime").block_on(test(scratch.clone()));

@@ -145,8 +145,7 @@ impl Rule {
     }
 
     fn payload(self, base: u32, offset: u32, length: u32, register: u32) -> Self {
-        let attributes =
-            Attributes::new().number(1, register).number(2, base).number(3, offset).number(4, length);
+        let attributes = Attributes::new().number(1, register).number(2, base).number(3, offset).number(4, length);
         self.push("payload", attributes)
     }
 
@@ -211,10 +210,11 @@ impl Rule {
 
     /// A packet to UDP (17), TCP (6) at this port.
     pub(crate) fn transport(self, protocol: u8, port: u16) -> Self {
-        self.meta(16, REG_1)
-            .compare(true, REG_1, &[protocol])
-            .payload(2, 2, 2, REG_1)
-            .compare(true, REG_1, &port.to_be_bytes())
+        self.meta(16, REG_1).compare(true, REG_1, &[protocol]).payload(2, 2, 2, REG_1).compare(
+            true,
+            REG_1,
+            &port.to_be_bytes(),
+        )
     }
 
     /// The destination (or source) address is one of this host's.
@@ -237,9 +237,11 @@ impl Rule {
     }
 
     fn connection(self, key: u32, bits: u32) -> Self {
-        self.push("ct", Attributes::new().number(2, key).number(1, REG_1))
-            .masked(REG_1, &bits.to_ne_bytes())
-            .compare(false, REG_1, &0u32.to_ne_bytes())
+        self.push("ct", Attributes::new().number(2, key).number(1, REG_1)).masked(REG_1, &bits.to_ne_bytes()).compare(
+            false,
+            REG_1,
+            &0u32.to_ne_bytes(),
+        )
     }
 
     /// Translates the destination to what a map has for protocol and port.
@@ -249,10 +251,7 @@ impl Rule {
 
     /// Translates the destination to what a map has for address, protocol and port.
     pub(crate) fn translate_by_address(self, map: &str) -> Self {
-        self.payload(1, 16, 4, REG_SMALL)
-            .meta(16, REG_SMALL + 1)
-            .payload(2, 2, 2, REG_SMALL + 2)
-            .translate_by(map)
+        self.payload(1, 16, 4, REG_SMALL).meta(16, REG_SMALL + 1).payload(2, 2, 2, REG_SMALL + 2).translate_by(map)
     }
 
     fn translate_by(self, map: &str) -> Self {
@@ -262,15 +261,13 @@ impl Rule {
 
     fn translate(self, address: u32, port: u32) -> Self {
         const DESTINATION: u32 = 1;
-        let attributes =
-            Attributes::new().number(1, DESTINATION).number(2, 2).number(3, address).number(5, port);
+        let attributes = Attributes::new().number(1, DESTINATION).number(2, 2).number(3, address).number(5, port);
         self.push("nat", attributes)
     }
 
     /// Translates the destination to this address and port.
     pub(crate) fn translate_to(self, address: Ipv4Addr, port: u16) -> Self {
-        let immediate =
-            |register, value: &[u8]| Attributes::new().number(1, register).nest(2, data(value));
+        let immediate = |register, value: &[u8]| Attributes::new().number(1, register).nest(2, data(value));
         self.push("immediate", immediate(REG_SMALL, &address.octets()))
             .push("immediate", immediate(REG_SMALL + 1, &port.to_be_bytes()))
             .translate(REG_SMALL, REG_SMALL + 1)
@@ -384,8 +381,7 @@ impl Batch {
     }
 
     fn rule(&mut self, table: &Table, chain: &str, rule: Rule, flags: u16) {
-        let mut attributes =
-            Attributes::new().text(1, &table.name).text(2, chain).nest(4, rule.expressions);
+        let mut attributes = Attributes::new().text(1, &table.name).text(2, chain).nest(4, rule.expressions);
         if let Some(comment) = &rule.comment {
             attributes = attributes.bytes(7, &comment_bytes(comment));
         }
@@ -399,8 +395,7 @@ impl Batch {
 
     /// Removes one rule.
     pub(crate) fn remove_rule(&mut self, table: &Table, chain: &str, handle: u64) {
-        let attributes =
-            Attributes::new().text(1, &table.name).text(2, chain).bytes(3, &handle.to_be_bytes());
+        let attributes = Attributes::new().text(1, &table.name).text(2, chain).bytes(3, &handle.to_be_bytes());
         self.push(DELRULE, 0, table, attributes);
     }
 
@@ -531,9 +526,9 @@ impl NftSocket {
                 let attributes = read(&bytes);
                 let value = |kind| attributes.iter().find(|(k, _)| *k == kind).map(|(_, v)| *v);
                 let number = |v: &[u8]| v.first_chunk().map(|v| u32::from_be_bytes(*v));
-                let hook = value(4).map(read).and_then(|hook| {
-                    hook.into_iter().find(|(k, _)| *k == 1).and_then(|(_, v)| number(v))
-                });
+                let hook = value(4)
+                    .map(read)
+                    .and_then(|hook| hook.into_iter().find(|(k, _)| *k == 1).and_then(|(_, v)| number(v)));
                 Some(ChainState {
                     table: Table { family, name: text(&bytes, 1)? },
                     name: text(&bytes, 3)?,
