@@ -11,6 +11,12 @@ pub fn linked() -> Vec<Linked> {
         sheave_storage_overlay::linked(),
         #[cfg(feature = "storage-vfs")]
         sheave_storage_vfs::linked(),
+        #[cfg(feature = "network-bridge")]
+        sheave_network_bridge::linked(),
+        #[cfg(feature = "network-host")]
+        sheave_network_host::linked(),
+        #[cfg(feature = "network-none")]
+        sheave_network_none::linked(),
         #[cfg(feature = "volume-local")]
         sheave_volume_local::linked(),
         #[cfg(feature = "registry-oci")]

@@ -2,12 +2,15 @@
 
 mod builtins;
 mod config;
+mod containers;
 mod error;
 mod flags;
+mod images;
 mod machine;
 mod memory;
 mod roots;
 mod system;
+mod volumes;
 mod wire;
 
 use std::process::ExitCode;

@@ -1,14 +1,20 @@
 //! The composition root: every part of the engine is made here, from the bottom up, and given what it needs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sheave_hooks::{Configured, HookBus};
 use sheave_host::{Host, Options};
 use sheave_http::routes::system::{self, System};
-use sheave_http::{Observers, Router, Server};
+use sheave_http::{Observers, Router, Server, routes};
+use sheave_images::unpack::Limits;
+use sheave_images::{Images, StorageLayers, Tuning};
 use sheave_metadata::Database;
+use sheave_network::{Networks, NetworksConfig};
+use sheave_storage::{Snapshots, Volumes};
+use sheave_supervisor::{NATIVE, Neighbours, Settings, Supervisor};
 use sheave_telemetry::audit::AuditLog;
 use sheave_telemetry::events::EventBus;
 use sheave_telemetry::metrics::Metrics;
@@ -17,9 +23,12 @@ use tracing::info;
 
 use crate::builtins;
 use crate::config::Config;
+use crate::containers;
 use crate::error::DaemonError;
+use crate::images::ImageRoutes;
 use crate::machine::Machine;
 use crate::system::{Census, ContainerCount, DOCKER_VERSION, SystemArea};
+use crate::volumes::VolumeRoutes;
 
 /// An engine, ready to serve.
 pub struct Engine {
@@ -43,7 +52,13 @@ struct Base {
 /// left; then the API.
 pub async fn engine(config: &Config) -> Result<Engine> {
     let base = base(config).await?;
-    let router = system_area(&base, Router::new())?;
+    let storage = storage(&base).await?;
+    let images = images(&base, &storage).await?;
+    let networks = Arc::new(networks(&base).await?);
+    let supervisor = supervisor(&base, &storage, &images, &networks).await?;
+    images.set_users(Arc::new(supervisor.clone()));
+    let router = system_area(&base, &storage, &networks, &supervisor)?;
+    let router = areas(router, &storage, images, &supervisor);
     let observers = Observers { metrics: base.metrics.clone(), audit: Some(Arc::new(audit(config)?)) };
     let server = Server::new(router, base.hooks.clone(), observers, DOCKER_VERSION)?;
     Ok(Engine { server, metrics: base.metrics })
@@ -122,27 +137,128 @@ fn audit(config: &Config) -> Result<AuditLog, DaemonError> {
     AuditLog::open(&path).map_err(|source| DaemonError::Io { path, source })
 }
 
+/// What storage and volume drivers keep.
+struct Storage {
+    snapshots: Snapshots,
+    volumes: Volumes,
+}
+
+async fn storage(base: &Base) -> Result<Storage> {
+    let options =
+        sheave_storage::Options { exec_root: base.config.exec_root(), driver: base.config.storage_driver.clone() };
+    let snapshots = Snapshots::open(base.host.clone(), base.database.clone(), options).await?;
+    snapshots.recover().await?;
+    let volumes = Volumes::open(base.host.clone(), base.database.clone(), base.events.clone())?;
+    volumes.recover().await?;
+    Ok(Storage { snapshots, volumes })
+}
+
+async fn images(base: &Base, storage: &Storage) -> Result<Arc<Images>> {
+    let options = sheave_images::Options {
+        content: base.config.data_root().join("content"),
+        database: base.database.clone(),
+        host: base.host.clone(),
+        layers: Arc::new(StorageLayers::new(base.host.clone(), storage.snapshots.clone())),
+        events: base.events.clone(),
+        tuning: Tuning::default(),
+        limits: Limits::default(),
+    };
+    Ok(Arc::new(Images::open(options).await?))
+}
+
+async fn networks(base: &Base) -> Result<Networks> {
+    let mut config = NetworksConfig::new(base.config.exec_root());
+    if let Some(bridge) = &base.config.bridge {
+        config.bridge.clone_from(bridge);
+    }
+    let setting = |e: sheave_network::NetworkError| DaemonError::Setting { setting: "bip", reason: e.to_string() };
+    config.bip = base.config.bip.as_deref().map(str::parse).transpose().map_err(setting)?;
+    Networks::open(config, base.host.clone(), base.database.clone(), base.events.clone()).await
+}
+
+/// The containers; what runs already is found here.
+async fn supervisor(
+    base: &Base,
+    storage: &Storage,
+    images: &Arc<Images>,
+    networks: &Arc<Networks>,
+) -> Result<Supervisor> {
+    let config = &base.config;
+    let settings = Settings {
+        data_root: config.data_root(),
+        exec_root: config.exec_root(),
+        shim: shim(config)?,
+        runtimes: config.runtimes.clone(),
+        default_runtime: config.default_runtime.clone().unwrap_or_else(|| NATIVE.to_owned()),
+        init: config.init.clone(),
+    };
+    let neighbours = Neighbours {
+        images: images.clone(),
+        snapshots: storage.snapshots.clone(),
+        volumes: Arc::new(storage.volumes.clone()),
+        networks: networks.clone(),
+        hooks: base.hooks.clone(),
+    };
+    Supervisor::open(settings, neighbours, base.database.clone(), base.events.clone()).await
+}
+
+/// The program of the configuration, or the one beside this one.
+fn shim(config: &Config) -> Result<PathBuf, DaemonError> {
+    if let Some(shim) = &config.shim {
+        return Ok(shim.clone());
+    }
+    let own = std::env::current_exe().map_err(|source| DaemonError::Io { path: "/proc/self/exe".into(), source })?;
+    Ok(own.with_file_name("sheave-shim"))
+}
+
+/// The routes of everything that containers are made of.
+fn areas(router: Router, storage: &Storage, images: Arc<Images>, supervisor: &Supervisor) -> Router {
+    let images: Arc<dyn routes::images::Images> = Arc::new(ImageRoutes(images));
+    let volumes: Arc<dyn routes::volumes::Volumes> = Arc::new(VolumeRoutes(storage.volumes.clone()));
+    let (containers, execs) = containers::areas(supervisor);
+    router
+        .area(routes::images::routes(), &images)
+        .area(routes::volumes::routes(), &volumes)
+        .area(routes::containers::routes(), &containers)
+        .area(routes::exec::routes(), &execs)
+}
+
 /// The routes of the engine itself.
-fn system_area(base: &Base, router: Router) -> Result<Router> {
+fn system_area(base: &Base, storage: &Storage, networks: &Networks, supervisor: &Supervisor) -> Result<Router> {
+    let census = Counts {
+        database: base.database.clone(),
+        supervisor: supervisor.clone(),
+        driver: storage.snapshots.default_driver().to_owned(),
+    };
     let area: Arc<dyn System> = Arc::new(SystemArea {
         id: base.database.engine_id()?,
         config: base.config.clone(),
         machine: Machine::look(),
         host: base.host.clone(),
         events: base.events.clone(),
-        census: Arc::new(Counts { database: base.database.clone() }),
-        warnings: Vec::new(),
+        census: Arc::new(census),
+        warnings: networks.warnings(),
     });
-    Ok(router.area(system::routes(), &area))
+    Ok(Router::new().area(system::routes(), &area))
 }
 
 struct Counts {
     database: Database,
+    supervisor: Supervisor,
+    driver: String,
 }
 
 impl Census for Counts {
     fn containers(&self) -> Result<ContainerCount> {
-        Ok(ContainerCount::default())
+        let mut count = ContainerCount::default();
+        for view in self.supervisor.views() {
+            match view.state.status() {
+                "running" | "restarting" => count.running += 1,
+                "paused" => count.paused += 1,
+                _ => count.stopped += 1,
+            }
+        }
+        Ok(count)
     }
 
     fn images(&self) -> Result<usize> {
@@ -150,6 +266,6 @@ impl Census for Counts {
     }
 
     fn storage_driver(&self) -> String {
-        String::new()
+        self.driver.clone()
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sheave_shim::protocol::{CgroupHierarchy, CgroupPlacement};
-use sheave_types::Id;
 
 /// The hierarchies of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,19 +60,6 @@ impl Hierarchies {
     pub fn placement(&self, parent: &str, id: &str) -> CgroupPlacement {
         let path = Path::new(parent.trim_matches('/')).join(id);
         CgroupPlacement { hierarchies: self.v1.clone(), unified: self.unified.clone(), path }
-    }
-
-    /// Ids of containers that have cgroups below `parent` in any hierarchy.
-    pub fn containers(&self, parent: &str) -> Vec<Id> {
-        let mounts = self.v1.iter().map(|hierarchy| &hierarchy.mount).chain(&self.unified);
-        let mut ids: Vec<Id> = mounts
-            .filter_map(|mount| fs::read_dir(mount.join(parent.trim_matches('/'))).ok())
-            .flat_map(|entries| entries.flatten())
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
     }
 }
 

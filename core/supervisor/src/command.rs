@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sheave_api::containers::{Health, NetworkSettings};
+use sheave_api::containers::{EndpointSettings, Health, NetworkSettings};
 use sheave_shim::protocol::{Attach, ExitRecord};
 use sheave_types::ErrorKind;
 use tokio::sync::{mpsc, oneshot};
@@ -58,8 +58,13 @@ pub enum Command {
         /// Its end.
         reply: Reply<Arc<View>>,
     },
-    /// Its networks changed while it runs.
-    Network(Box<NetworkSettings>),
+    /// It joined or left a network.
+    Network {
+        /// Which.
+        change: Membership,
+        /// Its end.
+        reply: Reply<()>,
+    },
     /// Its health check has something to say.
     Health {
         /// Of which run.
@@ -73,6 +78,25 @@ pub enum Command {
         run: u64,
         /// What.
         report: Report,
+    },
+}
+
+/// A change of the networks that a container is in.
+#[derive(Debug)]
+pub enum Membership {
+    /// It is in one more.
+    Joined {
+        /// Its name.
+        network: String,
+        /// What the container asks for in it.
+        wishes: Box<EndpointSettings>,
+        /// Its place in it, where it runs.
+        now: Option<Box<EndpointSettings>>,
+    },
+    /// It is in one less.
+    Left {
+        /// Its name.
+        network: String,
     },
 }
 
@@ -142,8 +166,8 @@ pub trait Resources: Send + Sync + 'static {
     fn exec_ended(&self, view: &View, id: &str, record: &ExitRecord);
     /// It ended: execs of it are over too.
     fn ended(&self, view: &View);
-    /// It has another name.
-    async fn renamed(&self, view: &View);
+    /// It has another name than `from`.
+    async fn renamed(&self, view: &View, from: &str);
     /// It runs: begins what accompanies a run, for example health checks, which end with the returned task.
     fn accompany(&self, view: &View, run: u64, mailbox: mpsc::Sender<Command>) -> Vec<JoinHandle<()>>;
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::Error;
-use crate::command::{Command, Pending, Report, Resources, SetUpError};
+use crate::command::{Command, Membership, Pending, Report, Resources, SetUpError};
 use crate::record::View;
 use crate::shim::Process;
 use crate::state::{self, Denied, Effect, Happening, Input, State};
@@ -159,15 +159,15 @@ impl Driver {
             }
             Command::Attach(pending) => self.attach(pending),
             Command::Rename { name, reply } => {
+                let old = self.view.name.clone();
                 let renamed = self.rename(name);
-                if renamed.is_ok() {
-                    self.context.resources.renamed(&self.view).await;
+                if renamed.is_ok() && self.view.state.run().is_some() {
+                    self.context.resources.renamed(&self.view, &old).await;
                 }
                 let _ = reply.send(renamed);
             }
-            Command::Network(network) => {
-                self.view.network = Arc::new(*network);
-                self.publish();
+            Command::Network { change, reply } => {
+                let _ = reply.send(self.membership(change));
             }
             Command::Health { run, health } => {
                 if run == self.current.number && self.view.state.run().is_some() {
@@ -384,6 +384,28 @@ impl Driver {
         self.event("rename", attributes);
         self.publish();
         Ok(self.published())
+    }
+
+    fn membership(&mut self, change: Membership) -> Result<(), Error> {
+        let mut record = (*self.view.record).clone();
+        let mut settings = (*self.view.network).clone();
+        match change {
+            Membership::Joined { network, wishes, now } => {
+                settings.networks.insert(network.clone(), now.map_or_else(|| (*wishes).clone(), |now| *now));
+                record.endpoints.insert(network, *wishes);
+            }
+            Membership::Left { network } => {
+                settings.networks.remove(&network);
+                record.endpoints.remove(&network);
+            }
+        }
+        settings.repeat_default_bridge();
+        self.context.database.containers().set_doc(&self.view.id.to_string(), &record)?;
+        self.view.record = Arc::new(record);
+        self.view.network = Arc::new(settings);
+        self.intent.store = true;
+        self.publish();
+        Ok(())
     }
 
     fn health(&mut self, health: Arc<Health>) {

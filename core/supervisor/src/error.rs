@@ -148,6 +148,27 @@ pub enum Fault {
     /// Which processes are the container's is told by their ids.
     #[error("Couldn't find PID field in ps output")]
     PsColumn,
+    /// A namespace that is another's has the networks of the other.
+    #[error(
+        "container sharing network namespace with another container or host cannot be connected to any other network"
+    )]
+    SharedNetwork,
+    /// A container is in a network once.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyJoined {
+        /// Its name.
+        container: String,
+        /// The network's.
+        network: String,
+    },
+    /// It is not in the network.
+    #[error("container {container} is not connected to the network {network}")]
+    NotJoined {
+        /// Its id.
+        container: String,
+        /// The network's name.
+        network: String,
+    },
     /// Both names of a rename are needed.
     #[error("Neither old nor new names may be empty")]
     EmptyName,
@@ -228,6 +249,7 @@ impl Kinded for Error {
             | Error::PruneRunning
             | Error::Ended(_) => ErrorKind::Conflict,
             Error::Unsupported(_) => ErrorKind::Unsupported,
+            Error::Request(Fault::AlreadyJoined { .. } | Fault::NotJoined { .. }) => ErrorKind::Denied,
             Error::Ambiguous(_)
             | Error::InvalidName(_)
             | Error::DetachKeys(_)

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sheave_api::containers::ContainerConfig;
-use sheave_images::{ContainerUse, Image, ImageUsers, Images};
+use sheave_images::{ContainerUse, ImageUsers, Images};
 use sheave_types::{Digest, Error, ErrorKind, Platform, Result};
 
 use crate::neighbours::{FoundImage, ImageSource};
@@ -27,7 +27,7 @@ impl ImageSource for Images {
             id: image.id.to_string(),
             manifest: to_json(&image.record.manifest)?,
             platform: own.os,
-            config: config(&image)?,
+            config: ContainerConfig::from(&image.config),
         })
     }
 
@@ -48,12 +48,6 @@ fn matches(wanted: &Platform, own: &Platform) -> bool {
 
 fn to_json(value: &impl serde::Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(value).map_err(|e| Error::with_source(ErrorKind::Internal, e.to_string(), e))
-}
-
-/// An image's configuration has the names of a container's, and fewer of them.
-fn config(image: &Image) -> Result<ContainerConfig> {
-    let value = to_json(&image.config)?;
-    serde_json::from_value(value).map_err(|e| Error::with_source(ErrorKind::Internal, e.to_string(), e))
 }
 
 impl ImageUsers for Supervisor {

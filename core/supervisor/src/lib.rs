@@ -13,6 +13,7 @@ pub mod list;
 pub mod logs;
 mod names;
 pub mod neighbours;
+mod networks;
 mod operations;
 mod parts;
 mod reconcile;
@@ -28,6 +29,7 @@ mod store;
 mod summary;
 mod supervisor;
 pub mod time;
+mod volumes;
 pub mod wait;
 mod watcher;
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use sheave_api::containers::{ContainerConfig, NetworkSettings, VolumeOptions};
+use sheave_api::containers::{ContainerConfig, EndpointSettings, NetworkSettings, VolumeOptions};
 use sheave_types::{Id, Result};
 
 use crate::record::View;
@@ -80,11 +80,11 @@ pub trait VolumeSource: Send + Sync {
     /// Those of its driver.
     async fn unmount(&self, name: &str, container: &Id) -> Result<()>;
 
-    /// Fills an empty volume with a directory of an image.
+    /// Fills an empty volume with the directory `path` of an image that is mounted at `root`, if it is there.
     ///
     /// # Errors
     /// Those of the file systems.
-    async fn copy_up(&self, volume: &Path, content: &Path) -> Result<()>;
+    async fn copy_up(&self, volume: &Path, root: &Path, path: &Path) -> Result<()>;
 }
 
 /// The network of one run.
@@ -102,6 +102,15 @@ pub struct Sandbox {
     pub addresses: Vec<IpAddr>,
     /// What `host-gateway` stands for.
     pub host_gateway: Option<IpAddr>,
+}
+
+/// A network that a running container joined.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// Its name.
+    pub network: String,
+    /// The container's place in it, as inspect shows it.
+    pub settings: EndpointSettings,
 }
 
 /// Where networks are.
@@ -122,6 +131,24 @@ pub trait NetworkSource: Send + Sync {
     /// Removes what belongs to no container of these.
     async fn reconcile(&self, live: &[Id]);
 
-    /// A container has another name.
-    async fn renamed(&self, view: &View);
+    /// A container has another name than `from`.
+    async fn renamed(&self, view: &View, from: &str);
+
+    /// Checks what a container asks for in a network; the network's name.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for what the network does not have.
+    fn check(&self, network: &str, wishes: &EndpointSettings) -> Result<String>;
+
+    /// Joins a running container to a network.
+    ///
+    /// # Errors
+    /// Those of the network.
+    async fn join(&self, view: &View, network: &str, wishes: &EndpointSettings) -> Result<Joined>;
+
+    /// Takes a running container out of a network.
+    ///
+    /// # Errors
+    /// Those of the network.
+    async fn leave(&self, container: &Id, network: &str) -> Result<()>;
 }

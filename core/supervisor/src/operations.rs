@@ -6,5 +6,6 @@ pub mod create;
 pub mod exec;
 pub mod inspect;
 pub mod logs;
+pub mod network;
 pub mod prune;
 pub mod top;

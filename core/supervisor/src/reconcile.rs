@@ -36,6 +36,10 @@ use crate::watcher;
 /// How long a shim without a container may take to undo its part.
 const UNDONE: Duration = Duration::from_secs(2);
 
+/// Where the cgroups of containers without a wish are. Engines share it, so what is in it is not compared: a container's
+/// cgroups are found by its directory.
+const CGROUP_PARENT: &str = "sheave";
+
 /// What was found of a container.
 enum Found {
     /// It runs, or its shim has its end to tell.
@@ -69,7 +73,7 @@ pub async fn run(parts: &Arc<Parts>, context: &Context) -> Result<(), Error> {
         tracing::debug!(container = %id, state = handle.now().state.status(), "recovered");
     }
     parts.neighbours.networks.reconcile(&live).await;
-    sweep(parts, &known, &live).await;
+    sweep(parts, &known).await;
     begin(context).await;
     Ok(())
 }
@@ -176,18 +180,11 @@ async fn bring_back(
     }
 }
 
-/// Removes directories, cgroups and layers of containers that the database does not know.
-async fn sweep(parts: &Parts, known: &BTreeSet<Id>, live: &[Id]) {
-    for (dir, keep) in [(parts.settings.containers(), known.clone()), (parts.settings.exec_root.clone(), known.clone())]
-    {
-        for id in ids_in(&dir).filter(|id| !keep.contains(id)) {
-            orphan(parts, &dir.join(id.to_string())).await;
-        }
-    }
-    for id in parts.hierarchies.containers(&parts.settings.cgroup_parent) {
-        if !known.contains(&id) && !live.contains(&id) {
-            let placement = parts.hierarchies.placement(&parts.settings.cgroup_parent, &id.to_string());
-            crate::cgroup::destroy(&placement).await;
+/// Removes directories, with their cgroups, and layers of containers that the database does not know.
+async fn sweep(parts: &Parts, known: &BTreeSet<Id>) {
+    for dir in [parts.settings.containers(), parts.settings.exec_root.clone()] {
+        for id in ids_in(&dir).filter(|id| !known.contains(id)) {
+            orphan(parts, &dir.join(id.to_string()), &id).await;
         }
     }
     let snapshots = &parts.neighbours.snapshots;
@@ -211,7 +208,7 @@ fn ids_in(dir: &Path) -> impl Iterator<Item = Id> + use<> {
 }
 
 /// The directory, and perhaps a shim, of a container whose creation or removal was cut off.
-async fn orphan(parts: &Parts, dir: &Path) {
+async fn orphan(parts: &Parts, dir: &Path, id: &Id) {
     let shim = Shim::at(dir);
     if let Some(record) = shim.state_record() {
         if let Some(process) = setup::adopt_process(&record) {
@@ -220,6 +217,7 @@ async fn orphan(parts: &Parts, dir: &Path) {
         }
         crate::cgroup::destroy(&record.cgroup).await;
     }
+    crate::cgroup::destroy(&parts.hierarchies.placement(CGROUP_PARENT, &id.to_string())).await;
     let shm = dir.join("shm");
     if shm.exists() {
         // Not mounted is what is wanted.
@@ -228,7 +226,6 @@ async fn orphan(parts: &Parts, dir: &Path) {
     if let Err(error) = crate::settings::remove_dir(dir) {
         tracing::warn!(dir = %dir.display(), %error, "an orphan was not removed");
     }
-    let _ = parts;
 }
 
 fn log(id: &Id, result: sheave_types::Result<()>) {

@@ -80,7 +80,7 @@ impl Resources for Real {
         crate::health::begin(self.parts.clone(), view, run, mailbox).into_iter().collect()
     }
 
-    async fn renamed(&self, view: &View) {
-        self.parts.neighbours.networks.renamed(view).await;
+    async fn renamed(&self, view: &View, from: &str) {
+        self.parts.neighbours.networks.renamed(view, from).await;
     }
 }

@@ -19,8 +19,6 @@ pub struct Settings {
     pub runtimes: BTreeMap<String, Runtime>,
     /// The one that containers without a wish get; the native one is [`NATIVE`].
     pub default_runtime: String,
-    /// The cgroup that containers' own are made in, relative to each hierarchy.
-    pub cgroup_parent: String,
     /// The program that `--init` runs as process 1.
     pub init: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use sheave_api::containers::{
     ContainerAttachQuery, ContainerCreateQuery, ContainerCreateRequest, ContainerCreateResponse, ContainerInspectQuery,
     ContainerInspectResponse, ContainerKillQuery, ContainerListQuery, ContainerLogsQuery, ContainerPruneQuery,
     ContainerPruneResponse, ContainerRemoveQuery, ContainerRenameQuery, ContainerStopQuery, ContainerTopQuery,
-    ContainerTopResponse, ContainerWaitQuery, ContainerWaitResponse, ResizeQuery, WaitError,
+    ContainerTopResponse, ContainerWaitQuery, ContainerWaitResponse, EndpointSettings, ResizeQuery, WaitError,
 };
 use sheave_metadata::Database;
 use sheave_shim::protocol::TerminalSize;
@@ -23,7 +23,7 @@ use crate::list::Filter;
 use crate::operations::attach::Attachment;
 use crate::operations::logs::LogStream;
 use crate::operations::prune::Prune;
-use crate::operations::{attach, control, create, exec, inspect, logs, top};
+use crate::operations::{attach, control, create, exec, inspect, logs, network, top};
 use crate::parts::{Neighbours, Parts};
 use crate::record::View;
 use crate::resources::Real;
@@ -288,6 +288,22 @@ impl Supervisor {
         }
         let handle = self.find(id)?;
         Ok(control::remove(&handle, id, query.force, query.v).await?)
+    }
+
+    /// Joins a container to a network.
+    ///
+    /// # Errors
+    /// `Denied` where it is in it, `Invalid` where its namespace is another's.
+    pub async fn connect(&self, id: &str, name: &str, wishes: EndpointSettings) -> Result<()> {
+        Ok(network::connect(&self.parts, &*self.find(id)?, name, wishes).await?)
+    }
+
+    /// Takes a container out of a network.
+    ///
+    /// # Errors
+    /// `Denied` where it is not in it.
+    pub async fn disconnect(&self, id: &str, name: &str) -> Result<()> {
+        Ok(network::disconnect(&self.parts, &*self.find(id)?, name).await?)
     }
 
     /// Removes those that do not run.

@@ -51,7 +51,7 @@ pub trait Containers: Send + Sync {
         request: ContainerCreateRequest,
     ) -> Result<ContainerCreateResponse>;
     /// The list, as JSON text.
-    async fn list(&self, query: ContainerListQuery) -> Result<Bytes>;
+    async fn list(&self, query: ContainerListQuery) -> Result<Vec<u8>>;
     /// Everything about one.
     async fn inspect(&self, id: &str, query: ContainerInspectQuery) -> Result<ContainerInspectResponse>;
     /// Starts it.
@@ -116,7 +116,7 @@ pub fn routes() -> Vec<Route<dyn Containers>> {
 }
 
 async fn list(area: Area, request: Request<ContainerListQuery>) -> Result<Reply> {
-    Ok(Reply::raw_json(StatusCode::OK, area.list(request.query).await?))
+    Ok(Reply::raw_json(StatusCode::OK, area.list(request.query).await?.into()))
 }
 
 async fn create(area: Area, request: Request<ContainerCreateQuery, Json<ContainerCreateRequest>>) -> Result<Reply> {

@@ -213,17 +213,19 @@ impl Transport {
         };
         let url = self.url(&format!("manifests/{what}"))?;
         let mut wait = self.tuning.backoff;
-        for _ in 1..self.tuning.attempts {
+        for attempt in 1.. {
             match self.manifest_once(url.clone()).await {
                 // No connection at all is rather told at once: another endpoint may do.
-                Err(e @ (RegistryError::Refused { .. } | RegistryError::Plugin(_))) if e.is_passing() => {
+                Err(e @ (RegistryError::Refused { .. } | RegistryError::Plugin(_)))
+                    if e.is_passing() && attempt < self.tuning.attempts =>
+                {
                     tokio::time::sleep(e.retry_after().unwrap_or(wait).min(self.tuning.longest_wait)).await;
                     wait *= 2;
                 }
                 other => return other,
             }
         }
-        self.manifest_once(url).await
+        Err(RegistryError::Redirects(url.to_string()))
     }
 
     async fn manifest_once(&self, url: Url) -> Result<Fetched, RegistryError> {

@@ -238,38 +238,18 @@ fn bind_exists(request: &MountRequest) -> Result<(), Error> {
 
 /// An empty volume gets what the image has at its place.
 async fn copy_up(parts: &Parts, id: &Id, record: &Record, point: &MountPoint) -> Result<(), Error> {
-    let volume = parts.neighbours.volumes.mount(&point.name, id).await?;
+    let (volumes, snapshots) = (&parts.neighbours.volumes, &parts.neighbours.snapshots);
+    let volume = volumes.mount(&point.name, id).await?;
     let filled = async {
-        let snapshots = &parts.neighbours.snapshots;
         let root = snapshots.mount_private(&record.driver, &id.to_string(), true).await?;
-        let wanted = point.destination.clone();
-        let (root, content) = tokio::task::spawn_blocking(move || {
-            let content = inside(root.path(), &wanted);
-            (root, content)
-        })
-        .await
-        .map_err(|error| Error::Shim(error.to_string()))?;
-        if let Some(content) = content {
-            parts.neighbours.volumes.copy_up(&volume, &content).await?;
-        }
-        tokio::task::spawn_blocking(move || drop(root)).await.map_err(|error| Error::Shim(error.to_string()))
+        let copied = volumes.copy_up(&volume, root.path(), Path::new(&point.destination)).await;
+        // Unmounting may wait for the disk.
+        tokio::task::spawn_blocking(move || drop(root)).await.map_err(|error| Error::Shim(error.to_string()))?;
+        Ok::<_, Error>(copied?)
     };
     let result = filled.await;
-    parts.neighbours.volumes.unmount(&point.name, id).await?;
+    volumes.unmount(&point.name, id).await?;
     result
-}
-
-/// The directory at `path` in a root that is mounted for us alone, with its links followed inside that root.
-fn inside(root: &Path, path: &str) -> Option<std::path::PathBuf> {
-    use std::os::fd::AsRawFd;
-    let relative = path.trim_start_matches('/');
-    let root = std::fs::File::open(root).ok()?;
-    let how = nix::fcntl::OpenHow::new()
-        .flags(nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC)
-        .resolve(nix::fcntl::ResolveFlag::RESOLVE_IN_ROOT);
-    let found = nix::fcntl::openat2(&root, relative, how).ok()?;
-    // Nobody else writes to this root, so its real path stays what it is.
-    std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()
 }
 
 fn store(parts: &Parts, context: &Context, id: Id, name: &str, record: Record) -> Result<(), Error> {
