@@ -172,7 +172,7 @@ async fn resumes_after_a_cut() {
     let wanted = digest.clone();
     server.rule(move |asked, before| {
         let cut = asked.path.contains(&wanted) && before < 3;
-        cut.then(|| if before == 2 { Act::Stall(70_000) } else { Act::Cut(60_000) })
+        cut.then_some(if before == 2 { Act::Stall(70_000) } else { Act::Cut(60_000) })
     });
     let engine = Engine::new(&[&server.base]).await;
     let (outcome, _) = engine.pull("app:1").await;

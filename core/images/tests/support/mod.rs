@@ -94,6 +94,14 @@ pub struct TestLayers {
 
 struct Plain(PathBuf);
 
+struct Merged(PathBuf, #[allow(dead_code, reason = "removed with this")] tempfile::TempDir);
+
+impl MountedLayer for Merged {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
 impl MountedLayer for Plain {
     fn path(&self) -> &Path {
         &self.0
@@ -145,7 +153,13 @@ impl LayerStore for TestLayers {
         }
         Ok(())
     }
-    async fn mount(&self, _: &str, key: &str, _: bool) -> Result<Box<dyn MountedLayer>> {
+    async fn mount(&self, _: &str, key: &str, read_only: bool) -> Result<Box<dyn MountedLayer>> {
+        if self.independent && read_only {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let path = dir.path().join("merged");
+            self.merge(key, &path);
+            return Ok(Box::new(Merged(path, dir)));
+        }
         Ok(Box::new(Plain(self.at(key))))
     }
     async fn commit(&self, _: &str, key: &str, name: &str, parent: Option<&str>) -> Result<()> {
