@@ -1,5 +1,7 @@
 //! Images and registries: the bodies of `/images/…`, `/auth` and `/distribution/…` at version 1.51.
 
+pub(crate) mod downgrade;
+
 use std::collections::BTreeMap;
 
 use base64::Engine as _;

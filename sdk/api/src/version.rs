@@ -52,11 +52,10 @@ pub fn upgrade(action: Action, version: Version, query: &mut Params, body: &mut 
 
 /// Whether [`downgrade`] can change such a reply.
 pub fn downgrades(action: Action, version: Version) -> bool {
-    let _ = (action, version);
-    false
+    crate::images::downgrade::downgrades(action, version)
 }
 
 /// Rewrites a reply of the newest version for an older client.
 pub fn downgrade(action: Action, version: Version, reply: &mut Value) {
-    let _ = (action, version, reply);
+    crate::images::downgrade::downgrade(action, version, reply);
 }
