@@ -64,7 +64,7 @@ impl<'a> Performed<'a> {
             Step::Copy { source, target } => self.copy(source, target),
             Step::Rename { source, target } => self.rename(source, target),
             Step::Remove(path) => self.remove(path),
-            Step::Quota { path, bytes } => quota::limit(&self.root.open_dir(path)?, *bytes),
+            Step::Quota { path, bytes } => quota::limit(path, *bytes),
             Step::Mount { at, mount } => {
                 mount_list(std::slice::from_ref(mount), &self.root.absolute(at))?.keep();
                 self.undo.push(Undo::Unmount(at.clone()));

@@ -1,14 +1,14 @@
-//! Limits of what a directory may hold, by project quota.
-
-use std::os::fd::AsFd;
+//! Limits of what a directory may hold.
 
 use crate::error::{Result, StorageError};
+use crate::path::Relative;
 
 /// Limits a directory tree to so many bytes.
 ///
 /// # Errors
-/// `Unsupported` where the file system has no project quota.
-pub(crate) fn limit(_dir: impl AsFd, _bytes: u64) -> Result<()> {
-    let reason = "the file system of the data directory has no project quota".to_owned();
+/// `Unsupported`, always: this engine does not set project quotas. The plan that asked for one is undone, so that nobody
+/// takes an unlimited directory for a limited one.
+pub(crate) fn limit(path: &Relative, bytes: u64) -> Result<()> {
+    let reason = format!("this engine does not set the project quota that {path} would need for {bytes} bytes");
     Err(StorageError::Unsupported { what: "a size limit (set-quota)", reason })
 }

@@ -220,7 +220,7 @@ impl Volumes {
     }
 
     /// Brings the database and the drivers together after a crash, and unmounts what no container uses. Call it once at
-    /// start, after the containers' own recovery has released what has ended.
+    /// start; what an ended container still has mounted goes with its [`Volumes::unmount`].
     ///
     /// # Errors
     /// Those of the database and the drivers.

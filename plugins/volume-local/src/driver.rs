@@ -91,10 +91,12 @@ impl Driver for Local {
         let text = serde_json::to_string(&record)
             .map_err(|e| Error::of(ErrorKind::Internal, format!("the record of volume {}: {e}", spec.name)))?;
         host::state_set(&state_key(&spec.name), Some(&text))?;
-        let mut actions = vec![make_dir(spec.name.clone(), 0o701), make_dir(data(&spec.name), 0o755)];
+        let mut actions = vec![make_dir(spec.name.clone(), 0o701)];
         if let Some(bytes) = spec.size_bytes.or(wanted.bytes) {
-            actions.push(Action::SetQuota(SetQuota { path: data(&spec.name), bytes }));
+            // Before there is anything in it: what is made in a limited directory is limited with it.
+            actions.push(Action::SetQuota(SetQuota { path: spec.name.clone(), bytes }));
         }
+        actions.push(make_dir(data(&spec.name), 0o755));
         Ok(actions)
     }
 

@@ -20,8 +20,15 @@ pub struct Engine {
 
 impl Engine {
     /// A new one.
+    #[allow(dead_code, reason = "each test binary uses a part")]
     pub async fn new() -> Self {
-        Self::at(tempfile::Builder::new().prefix("sheave-storage-test-").tempdir().expect("tempdir")).await
+        Self::below(&std::env::temp_dir()).await
+    }
+
+    /// A new one whose data root lies below `path`.
+    pub async fn below(path: &Path) -> Self {
+        let temp = tempfile::Builder::new().prefix("sheave-storage-test-").tempdir_in(path).expect("tempdir");
+        Self::at(temp).await
     }
 
     #[allow(dead_code, reason = "each test binary uses a part")]
