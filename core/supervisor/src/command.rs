@@ -49,6 +49,8 @@ pub enum Command {
     },
     /// While true, a container that is to be removed when it ends is kept: it is being restarted.
     Keep(bool),
+    /// Answered once the last run is taken down: its ports and addresses are free.
+    Settle(Reply<()>),
     /// A client attaches; where nothing runs it waits for the next start.
     Attach(Pending),
     /// Another name, which is reserved already.

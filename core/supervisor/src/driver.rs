@@ -157,6 +157,10 @@ impl Driver {
                 self.intent.keep = keep;
                 self.auto_remove().await;
             }
+            Command::Settle(reply) => {
+                self.finish_take_down().await;
+                let _ = reply.send(Ok(()));
+            }
             Command::Attach(pending) => self.attach(pending),
             Command::Rename { name, reply } => {
                 let old = self.view.name.clone();

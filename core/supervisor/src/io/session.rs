@@ -1,6 +1,7 @@
 //! One attached client: its input to the container, the container's output to it.
 
 use bytes::Bytes;
+use sheave_shim::protocol::ExitRecord;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -73,8 +74,13 @@ impl Client {
         let _ = self.writer.shutdown().await;
     }
 
-    /// Serves the client until the process ends or the client leaves.
-    pub async fn serve(mut self, streams: (StreamReader, StreamWriter), terms: &Terms) -> Left {
+    /// Serves the client until the process ends or the client leaves. `ended` is told of the end before the client is.
+    pub async fn serve(
+        mut self,
+        streams: (StreamReader, StreamWriter),
+        terms: &Terms,
+        ended: impl FnOnce(&ExitRecord) + Send,
+    ) -> Left {
         let (mut output, input) = streams;
         let left = {
             let detector = terms.detach.clone().map(Detector::new);
@@ -84,7 +90,13 @@ impl Client {
             let mut open = terms.stdin;
             loop {
                 tokio::select! {
-                    left = &mut showing => break left,
+                    shown = &mut showing => break match shown {
+                        Some(record) => {
+                            ended(&record);
+                            Left::Ended
+                        }
+                        None => Left::Gone,
+                    },
                     end = &mut feeding, if open => match end {
                         InputEnd::Closed => open = false,
                         InputEnd::Detached => break Left::Detached,
@@ -98,17 +110,22 @@ impl Client {
     }
 }
 
-async fn show(output: &mut StreamReader, writer: &mut (dyn AsyncWrite + Send + Unpin), framing: Framing) -> Left {
+/// The end of the process, once all its output is written; nothing where the client or the shim is gone.
+async fn show(
+    output: &mut StreamReader,
+    writer: &mut (dyn AsyncWrite + Send + Unpin),
+    framing: Framing,
+) -> Option<ExitRecord> {
     loop {
         match output.next().await {
             Ok(Output::Bytes(stream, bytes)) => {
                 let bytes = framing.wrap(stream, bytes);
                 if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
-                    return Left::Gone;
+                    return None;
                 }
             }
-            Ok(Output::Exited(_)) => return Left::Ended,
-            Err(_) => return Left::Gone,
+            Ok(Output::Exited(record)) => return Some(record),
+            Err(_) => return None,
         }
     }
 }

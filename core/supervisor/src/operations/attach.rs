@@ -86,7 +86,7 @@ impl Attachment {
         let Some(receiver) = self.streams else { return client.close().await };
         match receiver.await {
             Ok(Ok(Some(streams))) => {
-                if client.serve(streams, &self.terms).await == Left::Detached {
+                if client.serve(streams, &self.terms, |_| ()).await == Left::Detached {
                     event(&self.context, &self.handle.now(), "detach", &[]);
                 }
             }

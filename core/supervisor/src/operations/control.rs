@@ -81,8 +81,15 @@ pub async fn stop(context: &Context, handle: &Handle, signal: Option<&str>, time
     if !over(handle, view.ends, patience).await {
         finish(handle, view.ends).await?;
     }
+    settle(handle).await;
     event(context, &handle.now(), "stop", &[]);
     Ok(())
+}
+
+/// Waits until the ports and addresses of the last run are free.
+async fn settle(handle: &Handle) {
+    // An error means that it was removed, which takes it down too.
+    let _ = ask(handle, Command::Settle).await;
 }
 
 /// Kills it and waits for its end.
@@ -129,7 +136,9 @@ pub async fn kill(handle: &Handle, signal: Option<&str>) -> Result<(), Error> {
         if !view.state.is_running() {
             return Err(Error::Denied { reason: Denied::NotRunning, id: view.id.to_string() });
         }
-        return finish(handle, view.ends).await;
+        finish(handle, view.ends).await?;
+        settle(handle).await;
+        return Ok(());
     }
     // A signal that is not the container's own for stopping does not mean that it is to stay down.
     let own = &view.record.config.stop_signal;

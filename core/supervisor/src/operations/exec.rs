@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use oci_spec::runtime::{Process, SpecBuilder};
 use sheave_api::containers::{ExecCreateRequest, ExecStartRequest};
-use sheave_shim::protocol::{self, Attach, Request, Seccomp, TerminalSize};
+use sheave_shim::protocol::{self, Attach, ExitRecord, Request, Seccomp, TerminalSize};
 use sheave_types::{Action, Id};
 
 use super::control::event;
@@ -104,7 +104,9 @@ impl ExecSession {
         };
         match started.await {
             Ok((streams, view)) => {
-                if client.serve(streams, &terms).await == Left::Detached {
+                // The client asks for the exit code as soon as its stream ends.
+                let told = |record: &ExitRecord| context.resources.exec_ended(&view, &exec.id, record);
+                if client.serve(streams, &terms, told).await == Left::Detached {
                     announce(&context, &view, &exec, "exec_detach");
                 }
             }
