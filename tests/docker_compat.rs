@@ -1,5 +1,6 @@
 //! What clients of the Docker Engine API see.
 
+mod clients;
 mod containers;
 mod exec;
 mod images;
