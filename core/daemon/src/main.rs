@@ -8,6 +8,7 @@ mod flags;
 mod images;
 mod machine;
 mod memory;
+mod networks;
 mod roots;
 mod system;
 mod volumes;

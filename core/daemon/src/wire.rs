@@ -27,6 +27,7 @@ use crate::containers;
 use crate::error::DaemonError;
 use crate::images::ImageRoutes;
 use crate::machine::Machine;
+use crate::networks::NetworkRoutes;
 use crate::system::{Census, ContainerCount, DOCKER_VERSION, SystemArea};
 use crate::volumes::VolumeRoutes;
 
@@ -58,7 +59,7 @@ pub async fn engine(config: &Config) -> Result<Engine> {
     let supervisor = supervisor(&base, &storage, &images, &networks).await?;
     images.set_users(Arc::new(supervisor.clone()));
     let router = system_area(&base, &storage, &networks, &supervisor)?;
-    let router = areas(router, &storage, images, &supervisor);
+    let router = areas(router, &storage, images, networks, &supervisor);
     let observers = Observers { metrics: base.metrics.clone(), audit: Some(Arc::new(audit(config)?)) };
     let server = Server::new(router, base.hooks.clone(), observers, DOCKER_VERSION)?;
     Ok(Engine { server, metrics: base.metrics })
@@ -212,12 +213,21 @@ fn shim(config: &Config) -> Result<PathBuf, DaemonError> {
 }
 
 /// The routes of everything that containers are made of.
-fn areas(router: Router, storage: &Storage, images: Arc<Images>, supervisor: &Supervisor) -> Router {
+fn areas(
+    router: Router,
+    storage: &Storage,
+    images: Arc<Images>,
+    networks: Arc<Networks>,
+    supervisor: &Supervisor,
+) -> Router {
+    let networks: Arc<dyn routes::networks::Networks> =
+        Arc::new(NetworkRoutes { networks, supervisor: supervisor.clone() });
     let images: Arc<dyn routes::images::Images> = Arc::new(ImageRoutes(images));
     let volumes: Arc<dyn routes::volumes::Volumes> = Arc::new(VolumeRoutes(storage.volumes.clone()));
     let (containers, execs) = containers::areas(supervisor);
     router
         .area(routes::images::routes(), &images)
+        .area(routes::networks::routes(), &networks)
         .area(routes::volumes::routes(), &volumes)
         .area(routes::containers::routes(), &containers)
         .area(routes::exec::routes(), &execs)

@@ -4,5 +4,6 @@ pub mod containers;
 pub mod exec;
 pub mod images;
 pub(crate) mod missing;
+pub mod networks;
 pub mod system;
 pub mod volumes;
