@@ -41,6 +41,9 @@ use task::{Outcome, Progress, Task, TaskId};
 /// How long output of a terminal is waited for when its process has ended.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// How often an ended container's shim looks whether its directory was removed.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// The shim.
 pub struct Server {
     dir: PathBuf,
@@ -95,6 +98,7 @@ impl Server {
                 self.handle(token, events);
             }
             self.end_of_drain();
+            self.finished |= self.has_exited() && !self.dir.exists();
             self.execs.sweep();
             self.peers.sweep(|peer| Self::stdin_ended(&mut self.container, &mut self.execs, peer));
         }
@@ -134,6 +138,11 @@ impl Server {
             events.set(PollFlags::POLLOUT, peer.wants_to_write());
             add(Token::Peer(number), peer.fd(), events);
         }
+        if self.has_exited() {
+            // Nobody may ever say `Release`: look whether the directory is still there.
+            let look = Instant::now() + LOOK;
+            deadline = Some(deadline.map_or(look, |other| other.min(look)));
+        }
         let timeout = deadline.map_or(PollTimeout::NONE, |until| {
             let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
@@ -142,6 +151,10 @@ impl Server {
         let _ = poll(&mut fds, timeout);
         let ready = tokens.into_iter().zip(fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())));
         ready.filter(|(_, events)| !events.is_empty()).collect()
+    }
+
+    fn has_exited(&self) -> bool {
+        self.container.as_ref().is_some_and(|container| container.exit.is_some())
     }
 
     fn takes_input(&self, peer: &Peer) -> bool {
@@ -343,7 +356,8 @@ impl Server {
             self.take_reports(id);
         }
         let Some(task) = Self::task_mut(&mut self.container, &mut self.execs, id) else { return };
-        if !task.reap() {
+        let is_news = matches!(task.progress, Progress::SettingUp | Progress::Running);
+        if !task.reap() || !is_news {
             return;
         }
         task.io.drop_input();

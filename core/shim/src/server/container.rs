@@ -71,6 +71,10 @@ impl Container {
     /// Makes cgroups and the child, which waits for [`Self::go`].
     pub fn launch(dir: &Path, launch: &Launch, filter: Option<OwnedFd>) -> Step<Self> {
         supported::check(&launch.spec)?;
+        if let Some(runtime) = &launch.runtime {
+            let text = format!("the external runtime {} is not supported", runtime.path.display());
+            return Err(failure(Stage::Runtime, text));
+        }
         let process = setup::process(&launch.spec)?;
         let filter = read_filter(launch.seccomp, filter)?;
         let namespaces = Namespaces::of(&launch.spec)?;

@@ -103,7 +103,7 @@ impl Bench {
         let filter = self.seccomp.as_ref().map(|program| memory_file(program));
         let fds: Vec<BorrowedFd<'_>> = filter.iter().map(AsFd::as_fd).collect();
         shim.send(&ToShim::Launch(Box::new(self.launch())), &fds).expect("launch");
-        Running { shim, warnings: Vec::new() }
+        Running { shim, warnings: Vec::new(), released: false }
     }
 
     /// A running container, or why there is none.
@@ -138,6 +138,22 @@ impl Bench {
 pub struct Running {
     pub shim: Shim,
     pub warnings: Vec<String>,
+    released: bool,
+}
+
+impl Drop for Running {
+    /// After a failed assertion: nothing may stay behind.
+    fn drop(&mut self) {
+        if self.released {
+            return;
+        }
+        if let Ok(mut connection) = Connection::open(&self.shim.dir) {
+            let _ = connection.request(&Request::Kill { signal: 9, all: false }, &[]);
+            let _ = connection.request(&Request::Wait, &[]);
+            let _ = connection.request(&Request::Release, &[]);
+        }
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.shim.process.pid), nix::sys::signal::SIGKILL);
+    }
 }
 
 impl Running {
@@ -150,6 +166,7 @@ impl Running {
             FromShim::Started(started) => Ok(started),
             FromShim::Failed(failed) => {
                 self.shim.process.wait().expect("wait");
+                self.released = true;
                 Err(failed)
             }
             other => panic!("{other:?}"),
@@ -222,11 +239,21 @@ impl Running {
         record
     }
 
-    pub fn release(self) {
+    /// As if the daemon had died.
+    pub fn lose_control(mut self) -> sheave_shim::client::Process {
+        self.released = true;
+        let (_, other) = std::os::unix::net::UnixStream::pair().expect("pair");
+        self.shim.control = Connection::new(other);
+        let (pid, pidfd) = (self.shim.process.pid, self.shim.process.pidfd.try_clone().expect("clone"));
+        sheave_shim::client::Process { pid, pidfd }
+    }
+
+    pub fn release(mut self) {
         let mut connection = self.connect();
         connection.request(&Request::Wait, &[]).expect("wait");
         assert_eq!(connection.request(&Request::Release, &[]).expect("release").0, Response::Done);
         self.shim.process.wait().expect("wait");
+        self.released = true;
     }
 }
 
