@@ -3,6 +3,9 @@
 //! A request of an older version is rewritten to the newest before it is decoded ([`upgrade`]), a reply to an older
 //! client is rewritten from the newest when it is sent ([`downgrade`]). Handlers know one version.
 
+mod replies;
+mod requests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -37,8 +40,11 @@ pub type Params = BTreeMap<String, Vec<String>>;
 
 /// Whether [`upgrade`] can change the body of such a request.
 pub fn upgrades_body(action: Action, version: Version) -> bool {
-    let _ = (action, version);
-    false
+    match action {
+        Action::ContainerCreate | Action::NetworkConnect => version < Version(1, 48),
+        Action::ExecCreate | Action::ExecStart => version < Version(1, 42),
+        _ => false,
+    }
 }
 
 /// Rewrites a request of an older version to the newest one.
@@ -46,16 +52,38 @@ pub fn upgrades_body(action: Action, version: Version) -> bool {
 /// # Errors
 /// `invalid` for what that version does not allow.
 pub fn upgrade(action: Action, version: Version, query: &mut Params, body: &mut Value) -> Result<()> {
-    let _ = (action, version, query, body);
-    Ok(())
+    if version == Version::MAX { Ok(()) } else { requests::upgrade(action, version, query, body) }
 }
 
 /// Whether [`downgrade`] can change such a reply.
 pub fn downgrades(action: Action, version: Version) -> bool {
-    crate::images::downgrade::downgrades(action, version)
+    match action {
+        Action::ImageList | Action::ImageInspect | Action::SystemDf => version < Version(1, 51),
+        Action::SystemInfo => version < Version(1, 50),
+        Action::ContainerInspect | Action::ContainerList => version < Version(1, 48),
+        _ => false,
+    }
 }
 
 /// Rewrites a reply of the newest version for an older client.
 pub fn downgrade(action: Action, version: Version, reply: &mut Value) {
-    crate::images::downgrade::downgrade(action, version, reply);
+    if downgrades(action, version) {
+        replies::downgrade(action, version, reply);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_compares() {
+        for (text, version) in
+            [("1.43", Version(1, 43)), ("1", Version(1, 0)), ("1.24.9", Version(1, 24)), ("..", Version(0, 0))]
+        {
+            assert_eq!(Version::parse(text), version, "{text}");
+        }
+        assert!(Version(1, 9) < Version(1, 24));
+        assert_eq!(Version::MAX.to_string(), "1.51");
+    }
 }
