@@ -58,10 +58,10 @@ pub fn upgrade(action: Action, version: Version, query: &mut Params, body: &mut 
 /// Whether [`downgrade`] can change such a reply.
 pub fn downgrades(action: Action, version: Version) -> bool {
     match action {
-        Action::ImageList | Action::ImageInspect | Action::SystemDf => version < Version(1, 51),
+        Action::SystemDf => version < Version(1, 51),
         Action::SystemInfo => version < Version(1, 50),
         Action::ContainerInspect | Action::ContainerList => version < Version(1, 48),
-        _ => false,
+        _ => crate::images::downgrade::downgrades(action, version),
     }
 }
 
