@@ -91,7 +91,7 @@ fn i1_progress_messages() {
         let message = unknown.error(404);
         assert!(message.contains("manifest") || message.contains("not found"), "{message}");
     }
-    let invalid = http.call("POST", "/v1.41/images/create?fromImage=UPPER/case&tag=x").error(400);
+    let invalid = http.call("POST", "/v1.41/images/create?fromImage=case/UPPER&tag=x").error(400);
     assert!(invalid.contains("invalid reference format"), "{invalid}");
 }
 

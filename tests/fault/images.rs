@@ -53,7 +53,7 @@ fn images_that_lie_are_refused() {
     // The size in the manifest is not that of the blob.
     let (short, long) = (archive(&[Entry::File("short", "s")]), archive(&[Entry::File("long", "l")]));
     store.image_with("size-small:latest", &[short], |manifest| manifest["layers"][0]["size"] = json!(3));
-    store.image_with("size-large:latest", &[long], |manifest| manifest["layers"][0]["size"] = json!(1 << 40));
+    store.image_with("size-large:latest", &[long], |manifest| manifest["layers"][0]["size"] = json!(1_u64 << 40));
     // The archive is not that of the configuration's diff-id.
     store.image_of("wrong-diff-id:latest", &[(b"something else".to_vec(), blob)], |_| {});
     store.image_of("not-gzip:latest", &[(honest(), b"plain bytes".to_vec())], |_| {});
