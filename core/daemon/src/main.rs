@@ -59,7 +59,10 @@ fn run(flags: Flags) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|e| Error::with_source(sheave_types::ErrorKind::Internal, e.to_string(), e))?;
-    runtime.block_on(serve(config))
+    let result = runtime.block_on(serve(config));
+    // A plugin's call that never returns must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    result
 }
 
 async fn serve(config: Config) -> Result<()> {
@@ -82,6 +85,9 @@ async fn serve(config: Config) -> Result<()> {
         info!(address = listener.name(), "the API is served");
     }
     engine.server.run(listeners, stopped).await;
+    if let Err(error) = engine.networks.close().await {
+        error!(%error, "links or rules of the networks may be left; the next start puts that right");
+    }
     info!("stopped; containers go on");
     drop(roots);
     Ok(())

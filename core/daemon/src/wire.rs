@@ -37,6 +37,8 @@ pub struct Engine {
     pub server: Server,
     /// Its metrics.
     pub metrics: Arc<Metrics>,
+    /// Its networks, closed when it stops.
+    pub networks: Arc<Networks>,
 }
 
 /// What every area may need.
@@ -59,10 +61,10 @@ pub async fn engine(config: &Config) -> Result<Engine> {
     let supervisor = supervisor(&base, &storage, &images, &networks).await?;
     images.set_users(Arc::new(supervisor.clone()));
     let router = system_area(&base, &storage, &networks, &supervisor)?;
-    let router = areas(router, &storage, images, networks, &supervisor);
+    let router = areas(router, &storage, images, networks.clone(), &supervisor);
     let observers = Observers { metrics: base.metrics.clone(), audit: Some(Arc::new(audit(config)?)) };
     let server = Server::new(router, base.hooks.clone(), observers, DOCKER_VERSION)?;
-    Ok(Engine { server, metrics: base.metrics })
+    Ok(Engine { server, metrics: base.metrics, networks })
 }
 
 async fn base(config: &Config) -> Result<Base> {

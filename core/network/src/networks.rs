@@ -193,6 +193,15 @@ impl Networks {
         recovery::reconcile(&self.0, &live).await
     }
 
+    /// Called when the engine stops. Where no container is connected, bridges and rules go, and come back at the next start
+    /// from the networks' plans; where one is, everything stays, for it goes on.
+    ///
+    /// # Errors
+    /// Those of the kernel and of the database.
+    pub async fn close(&self) -> Result<()> {
+        recovery::close(&self.0).await
+    }
+
     /// What the operator should know about the host's firewall, for `/info`.
     pub fn warnings(&self) -> Vec<String> {
         self.0.held().warnings.clone()

@@ -79,6 +79,15 @@ pub(crate) async fn reconcile(shared: &Arc<Shared>, live: &BTreeSet<String>) -> 
     remove_namespaces(shared, live).await
 }
 
+/// See [`crate::Networks::close`].
+pub(crate) async fn close(shared: &Arc<Shared>) -> Result<()> {
+    if shared.database.endpoints().all::<EndpointDoc>()?.iter().any(|row| row.doc.plan.is_some()) {
+        return Ok(());
+    }
+    shared.thread.run(|executor| executor.leave()).await?;
+    Ok(())
+}
+
 /// Unbinds the namespaces of containers that are not live.
 async fn remove_namespaces(shared: &Arc<Shared>, live: &BTreeSet<String>) -> Result<()> {
     let directory = shared.config.exec_root.join("netns");

@@ -36,3 +36,22 @@ fn the_default_bridge() {
         assert_eq!(tcp_from(&scratch.host, "127.0.0.1:8080"), None);
     });
 }
+
+#[test]
+fn a_stopped_engine_leaves_nothing_unless_a_container_goes_on() {
+    Scratch::run(|scratch| async move {
+        let before = inside(&scratch.host, links);
+        let networks = scratch.engine("one", "sv0").await;
+        let bridge = || inside(&scratch.host, links).iter().any(|l| l == "sv0");
+        let tables = || inside(&scratch.host, || run("nft list tables")).contains("sheave-");
+        let client = request("client", "bridge");
+        let sandbox = networks.open_sandbox(&client).await.expect("open");
+        networks.close().await.expect("close");
+        assert!(bridge() && tables(), "a connected container keeps its network");
+        drop(sandbox);
+        networks.close_sandbox(&client.container).await.expect("close the sandbox");
+        networks.close().await.expect("close");
+        assert!(!bridge() && !tables(), "what is left: {:?}", inside(&scratch.host, links));
+        eventually("the links of before", || inside(&scratch.host, links) == before).await;
+    });
+}

@@ -73,6 +73,14 @@ impl Executor {
         self.nft.commit(self.rules.install(), "table")
     }
 
+    /// Removes all that this engine has in the host's namespace: rules, accepts in the chains of others, links.
+    pub(crate) fn leave(&mut self) -> Result<()> {
+        foreign::reconcile(&mut self.nft, self.rules.table(), &self.engine, &BTreeSet::new())?;
+        self.nft.commit(self.rules.uninstall(), "table")?;
+        self.remove_strays(&BTreeSet::new())?;
+        Ok(())
+    }
+
     /// The destinations that the host has routes to.
     pub(crate) fn route_destinations(&mut self) -> Result<Vec<Prefix>> {
         self.route.route_destinations()

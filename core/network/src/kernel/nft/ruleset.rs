@@ -121,6 +121,14 @@ impl Ruleset {
         self.ports.retain(|endpoint, _| live.contains(endpoint));
     }
 
+    /// Removes the whole table.
+    pub(crate) fn uninstall(&self) -> Batch {
+        let mut batch = Batch::new();
+        batch.add_table(&self.table);
+        batch.remove_table(&self.table);
+        batch
+    }
+
     /// The whole table anew; replaces in one step what is there.
     pub(crate) fn install(&self) -> Batch {
         let mut batch = Batch::new();
