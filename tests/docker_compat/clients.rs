@@ -59,7 +59,7 @@ fn bollard_client() {
     let sandbox = Sandbox::new("bollard");
     let _registry = Registry::open(&sandbox);
     let engine = Engine::start(&sandbox);
-    let socket = engine.dir().join("sock").display().to_string();
+    let socket = sandbox.inside(&engine.dir().join("sock")).display().to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let docker = bollard::Docker::connect_with_unix(&socket, 60, bollard::API_DEFAULT_VERSION).expect("a client");

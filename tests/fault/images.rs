@@ -259,9 +259,9 @@ fn a_full_disk_is_said_and_left_clean() {
     let disk = sandbox.path().join("disk");
     let at = disk.display().to_string();
     sandbox
-        .sh(&format!("mkdir {at} && truncate -s 24M {at}.img && mkfs.ext4 -q {at}.img && mount -o loop {at}.img {at}"))
+        .sh(&format!("mkdir {at} && truncate -s 300M {at}.img && mkfs.ext4 -q {at}.img && mount -o loop {at}.img {at} && fallocate -l 230M {at}/filler"))
         .ok();
-    // Does not compress, and twice as large as the disk.
+    // Does not compress well, and is larger than what is free.
     let noise: String = (0_u64..3_000_000)
         .map(|n| char::from(b'a' + u8::try_from((n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 59) % 26).unwrap_or(0)))
         .collect();
@@ -273,6 +273,7 @@ fn a_full_disk_is_said_and_left_clean() {
     let engine = Engine::start_with(&sandbox, "disk/e", &[]);
     let full = engine.d("pull 127.0.0.1:5000/large:latest").fails(1, "");
     assert!(full.to_lowercase().contains("no space left on device"), "{full}");
+    sandbox.sh(&format!("rm {at}/filler")).ok();
     engine.d("pull -q 127.0.0.1:5000/good:latest").ok();
     drop(engine);
     sandbox.sh(&format!("umount -l {at}")).ok();

@@ -26,7 +26,8 @@ fn wrong_requests_are_answered_as_docker_answers_them() {
     }
     let kind = create(b"{\"Image\": \"x\"}", &[("Content-Type", "text/plain")]);
     assert!(kind.error(400).contains("Content-Type"), "{}", kind.text());
-    assert!(create(b"", &[json_type]).status == 400 || engine.is_oracle());
+    let empty = create(b"", &[json_type]);
+    assert!(empty.status == 400 || engine.is_oracle(), "{empty:?}");
     let missing = http.post("/v1.41/containers/create", &json!({"Image": "no/such:tag"})).error(404);
     assert_eq!(missing, "No such image: no/such:tag");
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -88,11 +89,9 @@ fn flags_and_configuration_are_read_strictly() {
         format!("--config-file={}", path.display())
     };
     let unknown_flag = |flags: &[&str]| {
-        let mut engine = Engine::prepare(&sandbox, "strict", flags);
-        engine.spawn();
-        let (code, log) = engine.ended();
-        assert_ne!(code, 0, "{log}");
-        log
+        let output = Engine::prepare(&sandbox, "strict", flags).run_to_end();
+        assert_ne!(output.code, 0, "{output}");
+        format!("{}{}", output.stdout, output.stderr)
     };
     let log = unknown_flag(&["--no-such-flag"]);
     assert!(log.contains("no-such-flag"), "{log}");

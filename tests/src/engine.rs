@@ -84,7 +84,7 @@ impl<'a> Engine<'a> {
     /// If its directory cannot be made.
     pub fn prepare(sandbox: &'a Sandbox, name: &str, flags: &[&str]) -> Self {
         let dir = sandbox.path().join(name);
-        fs::create_dir_all(dir.join("client")).expect("a directory of the engine");
+        fs::create_dir_all(sandbox.inside(&dir.join("client"))).expect("a directory of the engine");
         let at = |file: &str| dir.join(file).display().to_string();
         let mut arguments = vec![
             format!("--host=unix://{}", at("sock")),
@@ -125,12 +125,12 @@ impl<'a> Engine<'a> {
     /// If it runs already, or is not there.
     pub fn spawn(&mut self) {
         assert!(self.running.is_none(), "the engine runs already");
-        let program = match self.program {
-            Program::Sheaved => built("sheaved"),
-            Program::Dockerd => PathBuf::from("dockerd"),
-        };
-        let mut log =
-            fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("the engine's log");
+        let program = self.executable();
+        let mut log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.sandbox.inside(&self.dir.join("log")))
+            .expect("the engine's log");
         let _ = writeln!(log, "--- {} {}", program.display(), self.arguments.join(" "));
         let mut command = self.sandbox.command(program);
         command.args(&self.arguments).env("RUST_BACKTRACE", "1").env("XDG_RUNTIME_DIR", "/run").env("HOME", "/root");
@@ -140,15 +140,20 @@ impl<'a> Engine<'a> {
         self.running = Some((child, pid));
     }
 
-    /// Waits for the end of an engine that ends by itself; gives its exit code and its log.
+    /// Starts a program that should end by itself; gives its exit code and what it said.
     ///
     /// # Panics
     /// If it still runs after ten seconds.
     #[track_caller]
-    pub fn ended(&mut self) -> (i32, String) {
-        let (mut child, _) = self.running.take().expect("the engine was started");
-        let code = command::wait(&mut child, Duration::from_secs(10));
-        (code.unwrap_or_else(|| panic!("the engine goes on:\n{}", self.log())), self.log())
+    pub fn run_to_end(&self) -> Output {
+        command::run(self.sandbox.command(self.executable()).args(&self.arguments), b"", Duration::from_secs(10))
+    }
+
+    fn executable(&self) -> PathBuf {
+        match self.program {
+            Program::Sheaved => built("sheaved"),
+            Program::Dockerd => PathBuf::from("dockerd"),
+        }
     }
 
     /// Which program it is.
@@ -176,12 +181,12 @@ impl<'a> Engine<'a> {
 
     /// Everything it has written to its log.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+        fs::read_to_string(self.sandbox.inside(&self.dir.join("log"))).unwrap_or_default()
     }
 
     /// The raw client.
     pub fn http(&self) -> Client {
-        Client::new(&self.dir.join("sock"))
+        Client::new(&self.sandbox.inside(&self.dir.join("sock")))
     }
 
     /// The address for `DOCKER_HOST`.

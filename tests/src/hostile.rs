@@ -61,6 +61,9 @@ pub fn archive(entries: &[Entry]) -> Vec<u8> {
         header.set_entry_type(kind);
         header.set_mode(if kind == tar::EntryType::Directory { 0o755 } else { 0o644 });
         header.set_size(content.len() as u64);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_000_000_000);
         header.set_cksum();
         builder.append(&header, content.as_bytes()).expect("memory");
     }

@@ -95,7 +95,10 @@ fn processes(sandbox: &Sandbox, lines: &mut BTreeSet<String>) {
         // It may have ended since.
         let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        let own = line.trim() == "sleep 3600" || line.starts_with("docker-registry ");
+        // The engine itself comes back with another number after a crash.
+        let program = line.split(' ').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let engine = ["sheaved", "dockerd", "containerd"].contains(&program);
+        let own = engine || line.trim() == "sleep 3600" || program == "docker-registry";
         let state = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // A zombie of the sandbox's process 1 is about to be reaped.
         let zombie = state.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"));

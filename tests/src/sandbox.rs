@@ -105,6 +105,11 @@ impl Sandbox {
         self.dir.as_ref().expect("there until drop").path()
     }
 
+    /// The path from outside of what is at this path inside: the sandbox has mounts of its own.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        Path::new(&format!("/proc/{}/root", self.pid)).join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     /// The process id of the sandbox's process 1 as seen from outside.
     pub fn pid(&self) -> i32 {
         self.pid
