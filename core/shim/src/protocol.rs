@@ -14,7 +14,8 @@
 //!        ◄── FromShim::Oom …  FromShim::Exited
 //! ```
 //!
-//! `Network` may follow `Launch` at once: the child waits for it only where it needs the namespace. A client that
+//! `Network` may follow `Launch` at once: the child waits for it only where it needs the namespace. Where the set-up has failed by
+//! then it finds nobody (`EPIPE`); `Failed` is there to be read. A client that
 //! must not miss the first byte of output connects to `shim.sock`, sends [`Request::Attach`] and has its
 //! [`Response::Attached`] before `Network` is sent. End of file on the control socket before `Started` makes the shim
 //! undo everything and end; afterwards it is of no consequence.

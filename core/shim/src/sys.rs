@@ -321,11 +321,16 @@ pub fn execute_file(file: BorrowedFd<'_>, arguments: &[std::ffi::CString]) -> Er
 
 /// Default actions for all signals, and none blocked: a program must not inherit ours.
 pub fn reset_signals() {
-    // SAFETY: plain calls on initialised sets; refusals (SIGKILL, SIGSTOP, libc's own) do not matter.
+    // The kernel's own structure (handler, flags, restorer, mask) and the raw call: libc keeps 32 and 33 for itself and
+    // would leave them ignored if our caller ignores them.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        let null = std::ptr::null::<u64>();
+        // SAFETY: `default` is as long as the structure and outlives the call. SIGKILL and SIGSTOP are refused.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), null, 8) };
+    }
+    // SAFETY: the set is initialised before it is used.
     unsafe {
-        for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
-        }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());

@@ -104,6 +104,8 @@ impl Task {
                 Ok(Some((Report::Executing, _))) => self.executing = true,
                 Ok(Some((Report::Failed(failed), _))) => self.failure = Some(failed),
                 Ok(None) => self.channel = None,
+                // It ended before it read all; what it sent is still there.
+                Err(nix::Error::ECONNRESET) => {}
                 Err(errno) => {
                     self.channel = None;
                     let text = format!("reading the child's report: {}", words(errno));
