@@ -257,8 +257,27 @@ impl Source {
         }
     }
 
-    /// A small blob, whole and verified.
-    pub(crate) async fn small_blob(&self, blob: &Descriptor, limit: u64) -> Result<Vec<u8>, RegistryError> {
+    /// A small blob, whole and verified; asked for again as long as the failure may pass.
+    pub(crate) async fn small_blob(
+        &self,
+        tuning: &Tuning,
+        blob: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let mut wait = tuning.backoff;
+        for _ in 1..tuning.attempts {
+            match self.small_blob_once(blob, limit).await {
+                Err(error) if error.is_passing() => {
+                    tokio::time::sleep(error.retry_after().unwrap_or(wait).min(tuning.longest_wait)).await;
+                    wait *= 2;
+                }
+                other => return other,
+            }
+        }
+        self.small_blob_once(blob, limit).await
+    }
+
+    async fn small_blob_once(&self, blob: &Descriptor, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let digest = blob.digest().map_err(RegistryError::Manifest)?;
         let mut body = self.blob(&digest, 0).await?;
         let mut bytes = Vec::new();

@@ -126,7 +126,11 @@ impl Job {
         match outcome? {
             Ok(layer) => Ok(Ok(Made { key, layer, independent: parent.is_none() })),
             Err(LayerError::NeedsParent(path)) => Ok(Err(path)),
-            Err(error) => Err(registering(error)),
+            Err(error) => {
+                // A blob that is not what it should be explains more than what unpacking made of it.
+                (layer.verified)().await?;
+                Err(registering(error))
+            }
         }
     }
 

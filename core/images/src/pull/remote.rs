@@ -69,7 +69,10 @@ impl Puller {
             Target::Index(entries) => entries.into_iter().filter_map(|e| e.platform).collect(),
             Target::Manifest(manifest) => {
                 let source = sources.first().ok_or_else(|| Error::internal("no endpoint answered"))?;
-                let config = source.small_blob(&manifest.config, CONFIG_LIMIT).await.map_err(of_pull)?;
+                let config = source
+                    .small_blob(&self.connections.tuning, &manifest.config, CONFIG_LIMIT)
+                    .await
+                    .map_err(of_pull)?;
                 let config = ConfigFile::parse(&config)?;
                 vec![OciPlatform {
                     architecture: config.architecture.unwrap_or_default(),

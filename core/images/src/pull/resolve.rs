@@ -131,7 +131,7 @@ impl Pull {
         }
         let mut failure = None;
         for source in &origin.sources {
-            match source.small_blob(config, CONFIG_LIMIT).await {
+            match source.small_blob(&origin.connections.tuning, config, CONFIG_LIMIT).await {
                 Ok(bytes) => {
                     let fetched = Fetched { bytes, media_type: config.media_type.clone(), digest };
                     self.keep(lease, &fetched).await?;

@@ -213,19 +213,17 @@ impl Transport {
         };
         let url = self.url(&format!("manifests/{what}"))?;
         let mut wait = self.tuning.backoff;
-        for attempt in 1.. {
+        for _ in 1..self.tuning.attempts {
             match self.manifest_once(url.clone()).await {
                 // No connection at all is rather told at once: another endpoint may do.
-                Err(e @ (RegistryError::Refused { .. } | RegistryError::Plugin(_)))
-                    if e.is_passing() && attempt < self.tuning.attempts =>
-                {
+                Err(e @ (RegistryError::Refused { .. } | RegistryError::Plugin(_))) if e.is_passing() => {
                     tokio::time::sleep(e.retry_after().unwrap_or(wait).min(self.tuning.longest_wait)).await;
                     wait *= 2;
                 }
                 other => return other,
             }
         }
-        Err(RegistryError::Redirects(url.to_string()))
+        self.manifest_once(url).await
     }
 
     async fn manifest_once(&self, url: Url) -> Result<Fetched, RegistryError> {
