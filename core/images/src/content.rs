@@ -28,6 +28,9 @@ use crate::error::ContentError;
 /// A part of a blob that nobody has continued for this long is thrown away at start-up.
 const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Blobs of fewer bytes are rather fetched again than kept.
+const SMALL: u64 = 64 << 10;
+
 /// The store; a cheap handle.
 #[derive(Clone)]
 pub struct ContentStore(Arc<Inner>);
@@ -144,23 +147,50 @@ impl ContentStore {
         &self,
         keep: impl FnOnce() -> Result<std::collections::HashSet<Digest>, E>,
     ) -> Result<(u64, Vec<Digest>), E> {
+        let (mut freed, mut removed) = (0, Vec::new());
+        self.each_unneeded(keep, |digest, path| {
+            let size = fs::metadata(path).map(|m| m.len()).unwrap_or(0);
+            if fs::remove_file(path).is_ok() {
+                freed += size;
+                removed.extend(digest.copied());
+            }
+        })?;
+        Ok((freed, removed))
+    }
+}
+
+impl ContentStore {
+    /// Takes every blob that is neither in `keep` nor leased out of the layout: it waits among the parts of downloads for a
+    /// pull that wants it, or for the day when such parts are thrown away.
+    ///
+    /// # Errors
+    /// Those of `keep`.
+    pub fn retire<E>(&self, keep: impl FnOnce() -> Result<std::collections::HashSet<Digest>, E>) -> Result<(), E> {
+        self.each_unneeded(keep, |digest, path| {
+            let is_small = fs::metadata(path).is_ok_and(|m| m.len() < SMALL);
+            let _ = match digest {
+                Some(digest) if !is_small => fs::rename(path, self.ingest_path(digest)),
+                _ => fs::remove_file(path),
+            };
+        })
+    }
+
+    /// Calls `f` with every file of the layout that nothing needs, while no lease begins or ends.
+    fn each_unneeded<E>(
+        &self,
+        keep: impl FnOnce() -> Result<std::collections::HashSet<Digest>, E>,
+        mut f: impl FnMut(Option<&Digest>, &Path),
+    ) -> Result<(), E> {
         let leases = self.0.leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let keep = keep()?;
-        let (mut freed, mut removed) = (0, Vec::new());
-        let Ok(blobs) = fs::read_dir(self.0.root.join("blobs/sha256")) else { return Ok((0, removed)) };
+        let Ok(blobs) = fs::read_dir(self.0.root.join("blobs/sha256")) else { return Ok(()) };
         for blob in blobs.flatten() {
-            let name = format!("sha256:{}", blob.file_name().to_string_lossy());
-            let digest = name.parse::<Digest>().ok();
-            if digest.is_some_and(|d| keep.contains(&d) || leases.holds(&d)) {
-                continue;
-            }
-            let size = blob.metadata().map(|m| m.len()).unwrap_or(0);
-            if fs::remove_file(blob.path()).is_ok() {
-                freed += size;
-                removed.extend(digest);
+            let digest = format!("sha256:{}", blob.file_name().to_string_lossy()).parse::<Digest>().ok();
+            if !digest.is_some_and(|d| keep.contains(&d) || leases.holds(&d)) {
+                f(digest.as_ref(), &blob.path());
             }
         }
-        Ok((freed, removed))
+        Ok(())
     }
 }
 
@@ -224,5 +254,15 @@ mod tests {
         assert!(store.size(&kept).is_some() && store.size(&leased).is_some());
         drop(lease);
         assert_eq!(store.collect(keep).expect("collect"), (6, vec![leased]));
+        let large = vec![1; 100_000];
+        let large_digest = Digest::of(&large);
+        store.put(&loose, b"loose_").expect("put");
+        store.put(&large_digest, &large).expect("put");
+        store.retire(keep).expect("retire");
+        assert!(store.size(&loose).is_none() && !store.ingest_path(&loose).exists());
+        assert!(
+            store.size(&large_digest).is_none() && store.ingest_path(&large_digest).exists(),
+            "it waits for a pull"
+        );
     }
 }

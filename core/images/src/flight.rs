@@ -13,6 +13,9 @@ pub(crate) type Outcome<T> = Result<T, Arc<Error>>;
 /// The operation as one of those who wait holds it. It runs while one of them polls it, and ends when none holds it any more.
 pub(crate) type Joined<T> = Shared<BoxFuture<'static, Outcome<T>>>;
 
+/// The same without keeping it running.
+pub(crate) type Watched<T> = WeakShared<BoxFuture<'static, Outcome<T>>>;
+
 type Running<K, T, C> = HashMap<K, (WeakShared<BoxFuture<'static, Outcome<T>>>, C)>;
 
 /// The operations that run now, by key. `C` is what those who join get beside the outcome, for example its progress.

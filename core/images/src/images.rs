@@ -53,7 +53,7 @@ pub struct Images {
 }
 
 impl Images {
-    /// Opens the content store and removes what a killed engine left half-made.
+    /// Opens the content store and removes what a killed engine left half-made; whole blobs that no image needs wait for a pull that wants them.
     ///
     /// # Errors
     /// Those of the file system and the database.
@@ -65,6 +65,7 @@ impl Images {
         records.project()?;
         let connections = Arc::new(Connections::new(options.host, options.tuning));
         let puller = Arc::new(Puller::new(connections, Blobs::new(content), chains, records));
+        Arc::clone(&puller).clean().await?;
         Ok(Self { puller, users: OnceLock::new(), pruning: AtomicBool::new(false) })
     }
 

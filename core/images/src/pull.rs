@@ -70,6 +70,13 @@ pub(crate) fn credentials(auth: &AuthConfig) -> Option<Credentials> {
 }
 
 impl Puller {
+    /// Takes blobs and layers that no image needs out of their stores.
+    pub(crate) async fn clean(self: Arc<Self>) -> Result<()> {
+        self.chains.collect(|| self.records.needed_chains()).await?;
+        let work = move || self.records.content.retire(|| self.records.needed_blobs());
+        tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(e.to_string()))?
+    }
+
     pub(crate) fn new(connections: Arc<Connections>, blobs: Blobs, chains: Arc<Chains>, records: Arc<Records>) -> Self {
         Self { connections, blobs, chains, records, running: Flights::default() }
     }
@@ -119,8 +126,28 @@ impl Puller {
     }
 }
 
+/// Removes what a pull made, unless it was recorded.
+struct Unfinished {
+    puller: Arc<Puller>,
+    armed: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.armed
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let puller = Arc::clone(&self.puller);
+            // What a failure here leaves, the next start finds.
+            drop(runtime.spawn(async move { puller.clean().await }));
+        }
+    }
+}
+
 impl Pull {
     async fn run(self) -> Result<()> {
+        // Dropped after the lease, whatever ends the pull.
+        let mut unfinished = Unfinished { puller: Arc::clone(&self.puller), armed: true };
         let lease = self.puller.blobs.content.lease();
         let resolved = self.resolve(&lease).await?;
         let known = self.puller.records.find(&resolved.id)?;
@@ -129,6 +156,7 @@ impl Pull {
             known => self.fetch(&resolved, &lease, known).await?,
         };
         let updated = self.refer(&resolved, record).await?;
+        unfinished.armed = false;
         drop(lease);
         self.hub.say(ProgressMessage::status(format!("Digest: {}", resolved.target)));
         let shown = self.reference.familiar();
@@ -162,9 +190,14 @@ impl Pull {
         }
         let mut sizes = vec![0; diff_ids.len()];
         while let Some(ended) = tasks.join_next().await {
-            // The first failure ends the others, as the set is dropped.
-            let (at, size) = ended.map_err(|e| Error::internal(format!("a download stopped: {e}")))??;
-            sizes[at] = size;
+            match ended.map_err(|e| Error::internal(format!("a download stopped: {e}"))).flatten() {
+                Ok((at, size)) => sizes[at] = size,
+                Err(error) => {
+                    // The first failure ends the others.
+                    tasks.shutdown().await;
+                    return Err(error);
+                }
+            }
         }
         let layers = resolved.manifest.layers.iter().zip(diff_ids).zip(sizes);
         Ok(ImageRecord {

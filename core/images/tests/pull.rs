@@ -144,6 +144,7 @@ async fn lies_are_found_and_nothing_stays() {
         assert!(engine.images.resolve("app:1").is_err());
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         engine.assert_clean_but(true);
+        assert_eq!(engine.blobs(), 0, "{error}");
         let part = engine.dir.path().join("content/ingest").join(digest.hex());
         assert_eq!(part.exists(), !error.contains("verification"), "nothing of a lie stays");
     }

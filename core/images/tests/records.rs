@@ -155,11 +155,15 @@ async fn a_start_removes_what_a_crash_left() {
     for leftover in ["unpack-x-1".to_owned(), Digest::of(b"unrecorded").hex()] {
         std::fs::create_dir(engine.layers.root.join(leftover)).expect("leftover");
     }
+    let content = engine.dir.path().join("content");
+    let loose = Digest::of(b"loose").hex();
+    std::fs::write(content.join("blobs/sha256").join(loose), "loose").expect("a blob of no image");
     std::fs::create_dir(engine.layers.root.join("container")).expect("not ours");
     std::fs::remove_dir_all(engine.layers.root.join(&top)).expect("lost");
     let engine = engine.restart(&[]).await;
     let names = std::fs::read_dir(&engine.layers.root).expect("list").count();
     assert_eq!(names, 1 + 2 + 2, "a container's, two chains, their parents' names");
+    assert_eq!(engine.blobs(), 2 + 2 + 3);
     let image = engine.images.resolve("a:1").expect("a");
     assert_eq!(image.id, a.id());
     let snapshot = engine.images.ensure_unpacked(&image, "test").await.expect("unpacked again");

@@ -156,6 +156,8 @@ impl Job {
         {
             return Ok(None);
         }
+        // Nobody may want it any more.
+        (layer.verified)().await?;
         self.commit(made, parent).await.map(Some)
     }
 

@@ -50,6 +50,11 @@ impl Tail {
         });
     }
 
+    /// Whether no more will come.
+    pub(super) fn has_failed(&self) -> bool {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).1 == State::Failed
+    }
+
     /// Waits until more than `position` is written; how much there is, or none at the end.
     fn wait(&self, position: u64) -> io::Result<Option<u64>> {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);

@@ -48,9 +48,13 @@ impl BlobWriter {
         let done = tokio::task::spawn_blocking(move || {
             let mut ingest = ingest;
             while let Some(chunk) = receiver.blocking_recv() {
+                if chunk.is_empty() {
+                    return ingest.finish();
+                }
                 ingest.write(&chunk)?;
             }
-            ingest.finish()
+            // Given up: even a whole blob is published only when somebody still wants it.
+            Err(ContentError::Stopped(digest))
         });
         Ok(Self { chunks, done, path, resumed })
     }
@@ -79,7 +83,8 @@ impl BlobWriter {
     /// `Digest` and `Size` if it is not what it should be, and then nothing of it is kept; those of the file system.
     pub(crate) async fn finish(self) -> Result<(), ContentError> {
         let Self { chunks, done, .. } = self;
-        drop(chunks);
+        // An empty chunk is the end; a writer that has failed does not take it.
+        let _ = chunks.send(Bytes::new()).await;
         done.await.unwrap_or_else(|e| Err(ContentError::Io { path: "writer".into(), source: io::Error::other(e) }))
     }
 }
@@ -153,6 +158,10 @@ impl Ingest {
             return Err(ContentError::Digest { expected: self.digest, found });
         }
         self.file.sync_all().map_err(io_at(&self.path))?;
+        if self.tail.has_failed() {
+            // Given up meanwhile; it waits for the next pull.
+            return Err(ContentError::Stopped(self.digest));
+        }
         fs::rename(&self.path, &self.target).map_err(io_at(&self.target))?;
         for path in [&self.target, &self.path] {
             path.parent().map_or(Ok(()), sync_directory)?;

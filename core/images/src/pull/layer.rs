@@ -1,7 +1,7 @@
 //! One layer of a pull: downloaded, and unpacked while it is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -17,7 +17,7 @@ use super::resolve::Resolved;
 use super::{Pull, Puller, digest_of};
 use crate::chains::{Blob, Layer, OpenBlob, Verified, chain_ids};
 use crate::content::{ContentStore, Lease, TailReader};
-use crate::flight::{Joined, again};
+use crate::flight::{Joined, Watched, again};
 use crate::media::Descriptor;
 
 /// Between two messages with numbers.
@@ -28,7 +28,17 @@ const STEP: Duration = Duration::from_millis(100);
 enum Begun {
     /// The blob was here.
     Here,
-    Running(Joined<()>, Arc<Feed>),
+    /// The download ends with the pulls that want it, not with who unpacks what it brings.
+    Running(Watched<()>, Arc<Feed>),
+}
+
+/// Begins anew as often as this when another pull, whose work this one had joined, was given up.
+const ANEW: usize = 5;
+/// The error of a layer whose pull is gone.
+const GIVEN_UP: &str = "the pull was given up";
+
+fn given_up() -> Error {
+    Error::internal(GIVEN_UP)
 }
 
 /// One layer's part of a pull.
@@ -42,11 +52,13 @@ pub(super) struct LayerJob {
     digest: Digest,
     blob: Descriptor,
     begun: watch::Sender<Option<Begun>>,
+    downloaded: OnceLock<Joined<()>>,
 }
 
 async fn begun(mut receiver: watch::Receiver<Option<Begun>>) -> Result<Begun> {
     let begun = receiver.wait_for(Option::is_some).await.ok().and_then(|b| b.clone());
-    begun.ok_or_else(|| Error::internal("the pull was given up"))
+    // The sender lives as long as the pull.
+    begun.filter(|_| receiver.has_changed().is_ok()).ok_or_else(given_up)
 }
 
 async fn open(
@@ -57,7 +69,8 @@ async fn open(
 ) -> Result<Blob> {
     match begun(receiver).await? {
         Begun::Here => Ok(Box::new(content.open_blob(&digest)?)),
-        Begun::Running(joined, feed) => {
+        Begun::Running(watched, feed) => {
+            let joined = watched.upgrade().ok_or_else(given_up)?;
             let tail = Arc::clone(&feed.tail);
             tokio::select! {
                 Some(file) = feed.file() => Ok(Box::new(TailReader::new(file, tail, consumed))),
@@ -74,7 +87,10 @@ async fn open(
 async fn verified(receiver: watch::Receiver<Option<Begun>>) -> Result<()> {
     match begun(receiver).await? {
         Begun::Here => Ok(()),
-        Begun::Running(joined, _) => joined.await.map_err(|e| again(&e)),
+        Begun::Running(watched, _) => match watched.upgrade() {
+            Some(joined) => joined.await.map_err(|e| again(&e)),
+            None => Err(given_up()),
+        },
     }
 }
 
@@ -107,6 +123,7 @@ pub(super) fn jobs(pull: &Pull, resolved: &Resolved, driver: &str, lease: &Lease
         digest,
         blob,
         begun,
+        downloaded: OnceLock::new(),
     });
     Ok(jobs.collect())
 }
@@ -148,18 +165,24 @@ impl LayerJob {
             }
         };
         let (joined, feed) = self.puller.blobs.fetch(self.digest, &self.blob, &self.origin);
-        self.begun.send_replace(Some(Begun::Running(joined.clone(), Arc::clone(&feed))));
+        let begun = match joined.downgrade() {
+            Some(watched) => Begun::Running(watched, Arc::clone(&feed)),
+            None => Begun::Here,
+        };
+        self.begun.send_replace(Some(begun));
         if !unpacked {
             // Begins to unpack what comes; it goes on by itself and is waited for later.
             drop(self.puller.chains.ensure(&self.driver, &self.layers, self.at));
         }
-        let mut joined = joined;
+        let mut running = joined.clone();
         let mut phase = feed.phase();
         loop {
             tokio::select! {
-                outcome = &mut joined => {
+                outcome = &mut running => {
                     drop(permit);
                     outcome.map_err(|e| again(&e))?;
+                    // Kept, so that who unpacks finds its outcome.
+                    self.downloaded.set(joined).ok();
                     self.say("Verifying Checksum");
                     self.say("Download complete");
                     return Ok(());
@@ -183,6 +206,16 @@ impl LayerJob {
     }
 
     async fn unpack(&self) -> Result<Chain> {
+        for _ in 1..ANEW {
+            match self.unpack_once().await {
+                Err(error) if error.message() == GIVEN_UP => {}
+                other => return other,
+            }
+        }
+        self.unpack_once().await
+    }
+
+    async fn unpack_once(&self) -> Result<Chain> {
         let (mut joined, consumed) = self.puller.chains.ensure(&self.driver, &self.layers, self.at);
         let id = self.digest.short();
         let mut shown = 0;

@@ -27,7 +27,7 @@ pub enum RegistryError {
         source: reqwest::Error,
     },
     /// No connection, or it broke.
-    #[error("{method} {url:?}: {reason}")]
+    #[error("{} {url:?}: {reason}", verb(method))]
     Unreachable {
         /// The request.
         method: String,
@@ -37,7 +37,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// Nothing came for too long.
-    #[error("{method} {url:?}: the registry sent nothing for {} seconds", .after.as_secs_f32())]
+    #[error("{} {url:?}: the registry sent nothing for {} seconds", verb(method), .after.as_secs_f32())]
     Stalled {
         /// The request.
         method: String,
@@ -98,6 +98,12 @@ pub enum RegistryError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// `GET` as clients of Docker know it: `Get`.
+fn verb(method: &str) -> String {
+    let (first, rest) = method.split_at(method.len().min(1));
+    format!("{first}{}", rest.to_ascii_lowercase())
 }
 
 fn refusal(status: u16, code: &str, message: &str, url: &str) -> String {
