@@ -38,8 +38,8 @@ fn wrong_requests_are_answered_as_docker_answers_them() {
         ("POST", "/v1.41/containers/none/start", "No such container: none"),
         ("DELETE", "/v1.41/containers/none", "No such container: none"),
         ("GET", "/v1.41/images/none/json", "No such image: none"),
-        ("GET", "/v1.41/networks/none", "network none not found"),
-        ("GET", "/v1.41/volumes/none", "get none: no such volume"),
+        ("GET", "/v1.41/networks/missing", "network missing not found"),
+        ("GET", "/v1.41/volumes/missing", "get missing: no such volume"),
         ("GET", "/v1.41/exec/none/json", "No such exec instance"),
     ] {
         let message = http.call(method, path).error(404);
