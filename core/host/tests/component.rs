@@ -1,6 +1,6 @@
 //! The WASM carrier of the plugin interface: a plugin crate built as a component, held to the same suite as when it is linked.
 //!
-//! Nothing here knows storage-vfs: the sources that are linked elsewhere are built by `setup/component.sh` and called by
+//! Nothing here knows storage-vfs: the sources that are linked elsewhere are built by `tests/setup/component.sh` and called by
 //! the names of the WIT.
 
 use std::path::PathBuf;
@@ -233,7 +233,7 @@ fn host_functions(linker: &mut Linker<Arc<FakeHost>>) {
 
 /// The component, built again whenever its sources have changed.
 fn built(plugin: &str) -> Vec<u8> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let test = std::env::current_exe().expect("a program knows its path");
     let target = test.ancestors().nth(3).expect("target/debug/deps/test");
     let out = target.join(format!("test-components/{plugin}.wasm"));
