@@ -50,17 +50,22 @@ impl Cgroups {
         {
             return Err(failure(Stage::Cgroup, format!("{} is no cgroup path", placement.path.display())));
         }
-        let cgroups = Self {
-            hierarchies: placement.hierarchies.clone(),
-            unified: placement.unified.clone(),
-            path: placement.path.clone(),
-        };
+        let cgroups = Self::adopt(placement);
         match cgroups.fill(resources) {
             Ok(()) => Ok(cgroups),
             Err(failed) => {
                 cgroups.remove();
                 Err(failed)
             }
+        }
+    }
+
+    /// The cgroups that an external runtime made.
+    pub fn adopt(placement: &CgroupPlacement) -> Self {
+        Self {
+            hierarchies: placement.hierarchies.clone(),
+            unified: placement.unified.clone(),
+            path: placement.path.clone(),
         }
     }
 

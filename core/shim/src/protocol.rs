@@ -90,7 +90,8 @@ pub struct Launch {
     pub stdio: Stdio,
     /// Where its output is kept; `None` keeps nothing.
     pub log: Option<LogFile>,
-    /// An OCI runtime program that sets the container up in the shim's stead.
+    /// An OCI runtime program that sets the container up in the shim's stead. It compiles `linux.seccomp` of the
+    /// specification itself, [`Launch::seccomp`] has no effect on it.
     pub runtime: Option<ExternalRuntime>,
 }
 

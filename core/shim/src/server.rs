@@ -8,6 +8,7 @@
 
 pub mod container;
 mod execs;
+mod external;
 pub mod io;
 mod peer;
 mod peers;
@@ -33,6 +34,7 @@ use crate::log::{self, Stream};
 use crate::sys;
 use container::Container;
 use execs::Execs;
+use external::External;
 use io::Read1;
 use peer::{Peer, Role, spill_directory};
 use peers::Peers;
@@ -44,6 +46,15 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// How often an ended container's shim looks whether its directory was removed.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// What came with the network.
+#[derive(Default)]
+struct Network {
+    /// Whether it came, and was not used yet.
+    is_ready: bool,
+    netns: Option<OwnedFd>,
+    dns_sockets: Vec<OwnedFd>,
+}
+
 /// The shim.
 pub struct Server {
     dir: PathBuf,
@@ -53,8 +64,8 @@ pub struct Server {
     peers: Peers,
     container: Option<Container>,
     execs: Execs,
-    network: Option<Option<OwnedFd>>,
-    dns_sockets: Vec<OwnedFd>,
+    external: Option<(Box<Launch>, External)>,
+    network: Network,
     finished: bool,
 }
 
@@ -83,8 +94,8 @@ impl Server {
             peers: Peers::default(),
             container: None,
             execs: Execs::default(),
-            network: None,
-            dns_sockets: Vec::new(),
+            external: None,
+            network: Network::default(),
             finished: false,
         };
         server.tell(&FromShim::Listening);
@@ -260,12 +271,12 @@ impl Server {
         match frame.message::<ToShim>() {
             Ok(ToShim::Launch(launch)) => {
                 let filter = launch.seccomp.then(|| frame.fds.pop()).flatten();
-                self.launch(&launch, filter);
+                self.launch(launch, filter);
             }
             Ok(ToShim::Network(network)) => {
                 let mut fds = frame.fds.into_iter();
-                self.network = Some(if network.netns { fds.next() } else { None });
-                self.dns_sockets = fds.collect();
+                let netns = if network.netns { fds.next() } else { None };
+                self.network = Network { is_ready: true, netns, dns_sockets: fds.collect() };
             }
             Err(error) => return self.fail(failure(Stage::Protocol, error.to_string())),
         }
@@ -273,11 +284,18 @@ impl Server {
         sys::trim_memory();
     }
 
-    fn launch(&mut self, launch: &Launch, filter: Option<OwnedFd>) {
-        if self.container.is_some() {
+    fn launch(&mut self, launch: Box<Launch>, filter: Option<OwnedFd>) {
+        if self.container.is_some() || self.external.is_some() {
             return self.fail(failure(Stage::Protocol, "a second launch"));
         }
-        match Container::launch(&self.dir, launch, filter) {
+        if let Some(runtime) = &launch.runtime {
+            match External::prepare(&self.dir, &launch, runtime) {
+                Ok(external) => self.external = Some((launch, external)),
+                Err(failed) => self.fail(failed),
+            }
+            return;
+        }
+        match Container::launch(&self.dir, &launch, filter) {
             Ok(container) => self.container = Some(container),
             Err(failed) => {
                 let _ = std::fs::remove_dir(self.dir.join(sheave_shim::protocol::ROOTFS_DIR));
@@ -287,21 +305,49 @@ impl Server {
     }
 
     fn go(&mut self) {
-        if self.container.is_none() {
+        if !self.network.is_ready {
             return;
         }
-        if let (Some(container), Some(netns)) = (&mut self.container, self.network.take())
-            && let Err(failed) = container.go(&self.dir, netns)
-        {
+        let netns = self.network.netns.take();
+        if let Some((launch, external)) = self.external.take() {
+            return self.go_external(&launch, &external, netns.as_ref());
+        }
+        let Some(container) = &mut self.container else {
+            self.network.netns = netns;
+            return;
+        };
+        self.network.is_ready = false;
+        if let Err(failed) = container.go(&self.dir, netns) {
             container.task.failure = Some(failed);
             self.abort();
+        }
+    }
+
+    fn go_external(&mut self, launch: &Launch, external: &External, netns: Option<&OwnedFd>) {
+        self.network.is_ready = false;
+        match Container::start_external(&self.dir, launch, external, netns) {
+            Ok(container) => {
+                let started = container.task.started();
+                self.container = Some(container);
+                self.tell(&FromShim::Started(started));
+            }
+            Err(failed) => {
+                external.delete();
+                let _ = std::fs::remove_dir(self.dir.join(sheave_shim::protocol::ROOTFS_DIR));
+                self.fail(failed);
+            }
         }
     }
 
     /// The daemon is gone: a container that does not run yet is given up.
     fn control_lost(&mut self) {
         match &self.container {
-            None => self.finished = true,
+            None => {
+                if let Some((_, external)) = self.external.take() {
+                    external.delete();
+                }
+                self.finished = true;
+            }
             Some(container) if container.task.progress == Progress::SettingUp => self.abort(),
             Some(_) => {}
         }
@@ -432,7 +478,7 @@ impl Server {
         self.peers.finish_streams(&TaskId::Init, record);
         self.peers.event(&Event::Exited(record));
         self.peers.answer_waiting(record);
-        self.dns_sockets.clear();
+        self.network.dns_sockets.clear();
     }
 
     /// Reads once from a stream to the log and the clients; whether there may be more.

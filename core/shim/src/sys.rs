@@ -132,6 +132,12 @@ pub fn mount_setattr(mount: BorrowedFd<'_>, attr: MountAttr, recursive: bool) ->
     .map(drop)
 }
 
+/// The descriptor of a process.
+pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
 /// Sends a signal to the process of a descriptor.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     // SAFETY: a null siginfo is allowed.

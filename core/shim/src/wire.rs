@@ -177,6 +177,11 @@ impl Decoder {
         Ok(Some(Frame { kind, payload, fds: self.fds.drain(..fds).collect() }))
     }
 
+    /// A descriptor that came without a frame, as other protocols send it.
+    pub fn take_fd(&mut self) -> Option<OwnedFd> {
+        self.fds.pop_front()
+    }
+
     /// Whether a part of a frame is there.
     pub fn is_partial(&self) -> bool {
         self.taken < self.bytes.len()

@@ -8,10 +8,13 @@ use std::path::Path;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
+use oci_spec::runtime::LinuxNamespaceType;
 use sheave_shim::protocol::{
-    Attach, CgroupPlacement, EXIT_FILE, ExitRecord, Launch, ROOTFS_DIR, STATE_FILE, Seccomp, Stage, StateRecord,
+    Attach, CgroupPlacement, EXIT_FILE, ExitRecord, ExternalRuntime, Launch, ROOTFS_DIR, STATE_FILE, Seccomp, Stage,
+    StateRecord,
 };
 
+use super::external::External;
 use super::io::Io;
 use super::task::Task;
 use crate::cgroup::{Cgroups, OomWatch};
@@ -41,6 +44,8 @@ pub struct Settings {
     pub stdin_once: bool,
     /// Whether every process ends with the first.
     pub own_pids: bool,
+    /// The runtime program that set it up.
+    pub external: Option<(External, ExternalRuntime)>,
 }
 
 /// The container.
@@ -71,20 +76,10 @@ impl Container {
     /// Makes cgroups and the child, which waits for [`Self::go`].
     pub fn launch(dir: &Path, launch: &Launch, filter: Option<OwnedFd>) -> Step<Self> {
         supported::check(&launch.spec)?;
-        if let Some(runtime) = &launch.runtime {
-            let text = format!("the external runtime {} is not supported", runtime.path.display());
-            return Err(failure(Stage::Runtime, text));
-        }
         let process = setup::process(&launch.spec)?;
         let filter = read_filter(launch.seccomp, filter)?;
         let namespaces = Namespaces::of(&launch.spec)?;
-        let log = match &launch.log {
-            Some(config) => {
-                let name = || format!("opening the log {}", config.path.display());
-                Some(Log::open(config.clone()).at(Stage::Stdio, name)?)
-            }
-            None => None,
-        };
+        let log = open_log(launch)?;
         let rootfs = dir.join(ROOTFS_DIR);
         match std::fs::create_dir(&rootfs) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -99,6 +94,7 @@ impl Container {
             oom_score: process.oom_score_adj(),
             stdin_once: launch.stdio.stdin_once,
             own_pids: namespaces.own_pids(),
+            external: None,
         };
         let task = match clone_init(launch, &rootfs, &namespaces, &cgroups, settings.filter.clone()) {
             Ok(task) => task,
@@ -114,6 +110,31 @@ impl Container {
         Ok(Self { settings, task, cgroups, log, oom, exit: None, paused: false, mounts, pids })
     }
 
+    /// Has an external runtime set the container up and start it.
+    pub fn start_external(dir: &Path, launch: &Launch, external: &External, netns: Option<&OwnedFd>) -> Step<Self> {
+        let process = setup::process(&launch.spec)?;
+        let log = open_log(launch)?;
+        let namespaces = launch.spec.linux().as_ref().and_then(|linux| linux.namespaces().clone()).unwrap_or_default();
+        let own_pids = namespaces.iter().any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none());
+        let settings = Settings {
+            id: launch.id.clone(),
+            placement: launch.cgroup.clone(),
+            filter: None,
+            oom_score: process.oom_score_adj(),
+            stdin_once: launch.stdio.stdin_once,
+            own_pids,
+            external: launch.runtime.clone().map(|runtime| (external.clone(), runtime)),
+        };
+        let task = external.start(launch, netns)?;
+        let mounts = namespace_of(task.pid, "mnt");
+        let cgroups = Cgroups::adopt(&launch.cgroup);
+        let oom = cgroups.watch_oom();
+        let cgroups = Some(cgroups);
+        let mut container = Self { settings, task, cgroups, log, oom, exit: None, paused: false, mounts, pids: None };
+        container.go(dir, None)?;
+        Ok(container)
+    }
+
     /// Writes the state record, then lets the child go on, into the network namespace if there is one.
     pub fn go(&mut self, dir: &Path, netns: Option<OwnedFd>) -> Step<()> {
         let shim = std::process::id() as i32;
@@ -127,7 +148,7 @@ impl Container {
             shim_start_time: record::start_time(shim).at(Stage::Protocol, name)?,
             started_at: log::now(),
             cgroup: self.settings.placement.clone(),
-            runtime: None,
+            runtime: self.settings.external.as_ref().map(|(_, runtime)| runtime.clone()),
         };
         record::write(dir, STATE_FILE, &state).at(Stage::Protocol, name)?;
         match &self.task.channel {
@@ -142,6 +163,13 @@ impl Container {
 
     /// Makes the child of an exec.
     pub fn exec(&self, exec: &sheave_shim::protocol::Exec, filter: Option<OwnedFd>) -> Step<Task> {
+        if let Some((external, _)) = &self.settings.external {
+            if exec.seccomp == Seccomp::Passed {
+                let text = "an external runtime takes no compiled seccomp program";
+                return Err(failure(Stage::Seccomp, text));
+            }
+            return external.exec(exec);
+        }
         supported::check_process(&exec.process)?;
         let filter = match exec.seccomp {
             Seccomp::None => None,
@@ -199,12 +227,20 @@ impl Container {
         self.mounts = None;
         self.pids = None;
         self.oom = None;
+        if let Some((external, _)) = &self.settings.external {
+            external.delete();
+        }
         if let Some(cgroups) = self.cgroups.take() {
             cgroups.remove();
         }
         // Empty: the mount was in the container's namespace.
         let _ = std::fs::remove_dir(dir.join(ROOTFS_DIR));
     }
+}
+
+fn open_log(launch: &Launch) -> Step<Option<Log>> {
+    let Some(config) = &launch.log else { return Ok(None) };
+    Log::open(config.clone()).at(Stage::Stdio, || format!("opening the log {}", config.path.display())).map(Some)
 }
 
 fn clone_init(

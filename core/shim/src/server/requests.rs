@@ -140,9 +140,9 @@ impl Server {
                 answer
             }
             Request::DnsSockets => {
-                let answer = Response::DnsSockets(self.dns_sockets.len() as u8);
+                let answer = Response::DnsSockets(self.network.dns_sockets.len() as u8);
                 if let Some(peer) = self.peers.get_mut(number) {
-                    peer.send_with(&answer, &self.dns_sockets);
+                    peer.send_with(&answer, &self.network.dns_sockets);
                 }
                 None
             }
@@ -177,7 +177,11 @@ impl Server {
                     true => Role::Waiting,
                     false => Role::Stream(TaskId::Exec(exec.id.clone()), exec.attach),
                 };
-                self.execs.add(exec.id, task, number, exec.detach);
+                let started = (task.progress == Progress::Running).then(|| task.started());
+                self.execs.add(exec.id.clone(), task, number, exec.detach);
+                if let Some(started) = started {
+                    self.execs.started(&exec.id, started, &mut self.peers);
+                }
                 None
             }
         }
