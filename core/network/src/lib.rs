@@ -9,10 +9,12 @@
 
 mod allocate;
 mod catalog;
+mod create;
 mod dns;
 mod error;
 mod ipam;
 mod kernel;
+mod membership;
 mod model;
 mod networks;
 mod recovery;

@@ -20,7 +20,7 @@ use crate::kernel::sysctl;
 use crate::kernel::worker::NetworkThread;
 use crate::model::{EndpointRequest, EndpointState, NetworksConfig, PublishedPort, Sandbox, SandboxRequest};
 use crate::shared::{Held, Shared};
-use crate::{catalog, recovery, sandbox};
+use crate::{catalog, create, membership, recovery, sandbox};
 
 /// The networks of an engine; a cheap handle.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ impl Networks {
     /// `conflict` for a name in use, `denied` for a predefined one or an overlapping pool, `invalid`, `not-found` for the
     /// driver.
     pub async fn create(&self, request: &NetworkCreateRequest) -> Result<NetworkCreateResponse> {
-        catalog::create(&self.0, request).await
+        create::create(&self.0, request).await
     }
 
     /// The networks that fit these filters.
@@ -149,7 +149,7 @@ impl Networks {
         names: (&str, &str),
         request: &EndpointRequest,
     ) -> Result<EndpointState> {
-        sandbox::connect(&self.0, container, names, request).await
+        membership::connect(&self.0, container, names, request).await
     }
 
     /// Takes a running container out of a network.
@@ -157,7 +157,7 @@ impl Networks {
     /// # Errors
     /// `denied` if it is not in it.
     pub async fn disconnect(&self, container: &Id, network: &str) -> Result<()> {
-        sandbox::disconnect(&self.0, container, network).await
+        membership::disconnect(&self.0, container, network).await
     }
 
     /// A container's endpoints and ports as they are now.
@@ -165,7 +165,7 @@ impl Networks {
     /// # Errors
     /// Those of the database.
     pub fn endpoints(&self, container: &Id) -> Result<(Vec<EndpointState>, Vec<PublishedPort>)> {
-        sandbox::endpoints(&self.0, container)
+        membership::endpoints(&self.0, container)
     }
 
     /// Changes the name of a running container in its networks' name servers.
@@ -173,7 +173,7 @@ impl Networks {
     /// # Errors
     /// Those of the database.
     pub fn rename(&self, container: &Id, from: &str, to: &str) -> Result<()> {
-        sandbox::rename(&self.0, container, from, to)
+        membership::rename(&self.0, container, from, to)
     }
 
     /// Answers a container's DNS queries again after the daemon was restarted. The sockets come from its shim.

@@ -1,4 +1,4 @@
-//! A container's network: opened, closed, joined to networks and taken out of them.
+//! A container's network: opened and closed.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,9 +20,9 @@ use crate::model::{
 use crate::shared::{Shared, labels, spec};
 
 /// An endpoint on its way from the request to the kernel.
-struct Joining {
-    network: Arc<Network>,
-    row: Row<EndpointDoc>,
+pub(crate) struct Joining {
+    pub(crate) network: Arc<Network>,
+    pub(crate) row: Row<EndpointDoc>,
     options: BTreeMap<String, String>,
     priority: i64,
 }
@@ -152,13 +152,15 @@ fn joining_names(joining: &[Joining]) -> Vec<String> {
     joining.iter().map(|j| j.row.doc.state.interface.clone()).collect()
 }
 
-fn interface_prefix(shared: &Shared, settings: &EndpointRequest) -> String {
+/// What the names of a network's interfaces begin with.
+pub(crate) fn interface_prefix(shared: &Shared, settings: &EndpointRequest) -> String {
     const PREFIX: &str = "com.docker.network.container_iface_prefix";
     let network = shared.held().find(&settings.network);
     network.ok().and_then(|n| n.doc.options.get(PREFIX).cloned()).unwrap_or_else(|| "eth".to_owned())
 }
 
-fn interface_name(settings: &EndpointRequest, prefix: &str, used: &[String]) -> String {
+/// The name of a new interface beside those in use.
+pub(crate) fn interface_name(settings: &EndpointRequest, prefix: &str, used: &[String]) -> String {
     if let Some(name) = settings.options.get("com.docker.network.endpoint.ifname") {
         return name.clone();
     }
@@ -167,7 +169,12 @@ fn interface_name(settings: &EndpointRequest, prefix: &str, used: &[String]) -> 
 }
 
 /// Writes the endpoint's row and takes its addresses, so that its network cannot vanish from now on.
-fn reserve(shared: &Shared, request: &SandboxRequest, settings: &EndpointRequest, interface: &str) -> Result<Joining> {
+pub(crate) fn reserve(
+    shared: &Shared,
+    request: &SandboxRequest,
+    settings: &EndpointRequest,
+    interface: &str,
+) -> Result<Joining> {
     let mut held = shared.held();
     let network = held.find(&settings.network)?;
     if network.doc.config_only {
@@ -233,7 +240,7 @@ fn reserve(shared: &Shared, request: &SandboxRequest, settings: &EndpointRequest
 }
 
 /// The first endpoint whose network leads out has the default route.
-fn choose_default_route(joining: &mut [Joining]) {
+pub(crate) fn choose_default_route(joining: &mut [Joining]) {
     let leads_out =
         |j: &Joining| !j.network.doc.internal && j.row.doc.state.gateway.or(j.row.doc.state.gateway6).is_some();
     if let Some(first) = joining.iter_mut().find(|j| leads_out(j)) {
@@ -282,7 +289,7 @@ async fn hold_ports(
 }
 
 /// Asks the driver. What it remembers of the call is committed at once: an endpoint that fails later is detached again.
-async fn plan(shared: &Shared, joining: &Joining, ports: &[PublishedPort]) -> Result<Plan> {
+pub(crate) async fn plan(shared: &Shared, joining: &Joining, ports: &[PublishedPort]) -> Result<Plan> {
     let Joining { network, row, options, priority } = joining;
     let state = &row.doc.state;
     let gateways = if row.doc.default_route { [state.gateway, state.gateway6] } else { [None, None] };
@@ -309,7 +316,7 @@ async fn plan(shared: &Shared, joining: &Joining, ports: &[PublishedPort]) -> Re
 }
 
 /// Executes a plan; gives the sandbox back.
-async fn attach(
+pub(crate) async fn attach(
     shared: &Arc<Shared>,
     sandbox: KernelSandbox,
     joining: &mut Joining,
@@ -400,144 +407,4 @@ pub(crate) async fn blocking<R: Send + 'static>(f: impl FnOnce() -> Result<R> + 
         Ok(result) => result,
         Err(error) => Err(Error::internal(format!("a task of the network ended early: {error}"))),
     }
-}
-
-/// Joins a running container to a network.
-pub(crate) async fn connect(
-    shared: &Arc<Shared>,
-    container: &Id,
-    names: (&str, &str),
-    settings: &EndpointRequest,
-) -> Result<EndpointState> {
-    let key = netns_path(shared, container);
-    let rows = shared.database.endpoints().of_container::<EndpointDoc>(&container.to_string())?;
-    if let Some(row) = rows.iter().find(|r| matches!(r.doc.state.network.as_str(), "host" | "none")) {
-        return Err(NetworkError::forbidden(format!(
-            "container cannot be connected to a network while it is in the network {}",
-            row.doc.state.network
-        ))
-        .into());
-    }
-    let network = shared.held().find(&settings.network)?;
-    if matches!(network.doc.driver.as_str(), "host" | "null") {
-        return Err(NetworkError::forbidden(format!(
-            "a running container cannot be connected to the network {}",
-            network.name
-        ))
-        .into());
-    }
-    if rows.iter().any(|r| r.network == network.id) {
-        return Err(NetworkError::forbidden(format!(
-            "endpoint with name {} already exists in network {}",
-            names.0, network.name
-        ))
-        .into());
-    }
-    let sandbox = blocking(move || Ok(KernelSandbox::open(&key)?)).await?;
-    let sandbox = sandbox.ok_or_else(|| Error::conflict(format!("container {} is not running", container.short())))?;
-    let request = SandboxRequest {
-        container: *container,
-        name: names.0.to_owned(),
-        hostname: names.1.to_owned(),
-        mode: Mode::Networks,
-        endpoints: Vec::new(),
-        ports: Vec::new(),
-        dns: Vec::new(),
-    };
-    let used: Vec<String> = rows.iter().map(|r| r.doc.state.interface.clone()).collect();
-    let name = interface_name(settings, &interface_prefix(shared, settings), &used);
-    let mut joining = reserve(shared, &request, settings, &name)?;
-    if !rows.iter().any(|r| r.doc.default_route) {
-        choose_default_route(std::slice::from_mut(&mut joining));
-    }
-    let id = joining.row.id.clone();
-    let joined = async {
-        let plan = plan(shared, &joining, &[]).await?;
-        attach(shared, sandbox, &mut joining, plan, &[]).await
-    };
-    if let Err(error) = joined.await {
-        undo_endpoint(shared, container, &id).await;
-        return Err(error);
-    }
-    shared.event("connect", &network, Some(&container.to_string()));
-    Ok(joining.row.doc.state)
-}
-
-async fn undo_endpoint(shared: &Arc<Shared>, container: &Id, endpoint: &str) {
-    let rows = shared.database.endpoints().of_container::<EndpointDoc>(&container.to_string());
-    let row = rows.ok().and_then(|rows| rows.into_iter().find(|r| r.id == endpoint));
-    if let Some(row) = row
-        && let Err(error) = release(shared, row, true).await
-    {
-        tracing::error!(%error, endpoint, "an endpoint that failed is not undone");
-    }
-}
-
-/// Takes a running container out of a network. Another of its networks takes over the default route.
-pub(crate) async fn disconnect(shared: &Arc<Shared>, container: &Id, name: &str) -> Result<()> {
-    let network = shared.held().find(name)?;
-    if matches!(network.doc.driver.as_str(), "host" | "null") {
-        return Err(NetworkError::forbidden(format!(
-            "container cannot be disconnected from {} network - network mode is set at container creation",
-            network.name
-        ))
-        .into());
-    }
-    let rows = shared.database.endpoints().of_container::<EndpointDoc>(&container.to_string())?;
-    let (mut here, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| r.network == network.id);
-    let Some(row) = here.pop() else {
-        return Err(NetworkError::NotConnected { container: container.short(), network: network.name.clone() }.into());
-    };
-    let had_route = row.doc.default_route;
-    release(shared, row, true).await?;
-    if had_route {
-        move_default_route(shared, container, others).await?;
-    }
-    Ok(())
-}
-
-/// Gives the default route to the first of these endpoints whose network leads out.
-async fn move_default_route(shared: &Arc<Shared>, container: &Id, rows: Vec<Row<EndpointDoc>>) -> Result<()> {
-    let leads_out = |row: &Row<EndpointDoc>| {
-        let network = shared.held().networks.get(&row.network).cloned();
-        network.is_some_and(|n| !n.doc.internal) && row.doc.state.gateway.is_some()
-    };
-    let Some(mut row) = rows.into_iter().find(|r| leads_out(r)) else { return Ok(()) };
-    let key = netns_path(shared, container);
-    let Some(mut sandbox) = blocking(move || Ok(KernelSandbox::open(&key)?)).await? else { return Ok(()) };
-    let state = row.doc.state.clone();
-    shared
-        .thread
-        .run(move |_| {
-            let links = sandbox.routes().up(&[&state.interface])?;
-            let index = links.first().map(|l| l.index).unwrap_or_default();
-            sandbox.default_routes(index, [state.gateway, state.gateway6])
-        })
-        .await?;
-    row.doc.default_route = true;
-    Ok(shared.database.endpoints().put(&row)?)
-}
-
-/// See [`crate::Networks::endpoints`].
-pub(crate) fn endpoints(shared: &Shared, container: &Id) -> Result<(Vec<EndpointState>, Vec<PublishedPort>)> {
-    let mut rows = shared.database.endpoints().of_container::<EndpointDoc>(&container.to_string())?;
-    rows.sort_by(|a, b| a.doc.state.interface.cmp(&b.doc.state.interface));
-    let ports = rows.iter().flat_map(|r| r.doc.ports.iter().copied()).collect();
-    Ok((rows.into_iter().map(|r| r.doc.state).collect(), ports))
-}
-
-/// See [`crate::Networks::rename`].
-pub(crate) fn rename(shared: &Shared, container: &Id, from: &str, to: &str) -> Result<()> {
-    for mut row in shared.database.endpoints().of_container::<EndpointDoc>(&container.to_string())? {
-        to.clone_into(&mut row.doc.container_name);
-        for name in row.doc.state.names.iter_mut().filter(|n| *n == from) {
-            to.clone_into(name);
-        }
-        shared.database.endpoints().put(&row)?;
-        if row.doc.state.dns {
-            let leads_out = shared.held().networks.get(&row.network).is_some_and(|n| !n.doc.internal);
-            shared.directory.add(&row.container, &row.doc.state, leads_out);
-        }
-    }
-    Ok(())
 }

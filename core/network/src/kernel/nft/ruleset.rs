@@ -13,9 +13,8 @@ use std::net::Ipv4Addr;
 
 use sheave_plugin::network::{Forwarding, Protocol};
 
-use super::message::{
-    ADDRESS_PORT, Batch, Element, Family, Hook, IFNAME, IFNAMES, PORT, Rule, Set, TARGET, Table, Verdict, interface,
-};
+use super::message::{ADDRESS_PORT, Batch, Element, Family, Hook, IFNAME, IFNAMES, PORT, Set, TARGET, Table};
+use super::rule::{Rule, Verdict, interface};
 use crate::ipam::Prefix;
 
 const BRIDGES: Set = Set { name: "bridges", key: IFNAME, data: None };
