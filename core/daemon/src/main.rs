@@ -1,6 +1,7 @@
 //! `sheaved`: reads the configuration, puts the engine together, serves until it is told to stop.
 
 mod builtins;
+mod census;
 mod config;
 mod containers;
 mod error;

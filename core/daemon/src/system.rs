@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sheave_api::system::{
-    ComponentVersion, IndexConfig, PlatformName, PluginsInfo, RegistryConfig, Runtime, SystemInfo, SystemVersion,
+    ComponentVersion, DiskUsage, DiskUsageQuery, IndexConfig, PlatformName, PluginsInfo, RegistryConfig, Runtime,
+    SystemInfo, SystemVersion,
 };
 use sheave_api::version::Version;
 use sheave_host::Host;
@@ -34,6 +35,7 @@ pub struct ContainerCount {
 }
 
 /// What the areas hold.
+#[async_trait]
 pub trait Census: Send + Sync {
     /// The containers.
     fn containers(&self) -> Result<ContainerCount>;
@@ -41,6 +43,8 @@ pub trait Census: Send + Sync {
     fn images(&self) -> Result<usize>;
     /// The default storage driver.
     fn storage_driver(&self) -> String;
+    /// What it takes on disk.
+    async fn disk_usage(&self, query: DiskUsageQuery) -> Result<DiskUsage>;
 }
 
 /// The adapter for the system routes.
@@ -132,6 +136,10 @@ impl System for SystemArea {
 
     fn events(&self) -> &EventBus {
         &self.events
+    }
+
+    async fn disk_usage(&self, query: DiskUsageQuery) -> Result<DiskUsage> {
+        self.census.disk_usage(query).await
     }
 }
 

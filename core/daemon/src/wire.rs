@@ -22,13 +22,14 @@ use sheave_types::Result;
 use tracing::info;
 
 use crate::builtins;
+use crate::census::Holdings;
 use crate::config::Config;
 use crate::containers;
 use crate::error::DaemonError;
 use crate::images::ImageRoutes;
 use crate::machine::Machine;
 use crate::networks::NetworkRoutes;
-use crate::system::{Census, ContainerCount, DOCKER_VERSION, SystemArea};
+use crate::system::{DOCKER_VERSION, SystemArea};
 use crate::volumes::VolumeRoutes;
 
 /// An engine, ready to serve.
@@ -60,7 +61,7 @@ pub async fn engine(config: &Config) -> Result<Engine> {
     let networks = Arc::new(networks(&base).await?);
     let supervisor = supervisor(&base, &storage, &images, &networks).await?;
     images.set_users(Arc::new(supervisor.clone()));
-    let router = system_area(&base, &storage, &networks, &supervisor)?;
+    let router = system_area(&base, &storage, &images, &networks, &supervisor)?;
     let router = areas(router, &storage, images, networks.clone(), &supervisor);
     let observers = Observers { metrics: base.metrics.clone(), audit: Some(Arc::new(audit(config)?)) };
     let server = Server::new(router, base.hooks.clone(), observers, DOCKER_VERSION)?;
@@ -236,9 +237,17 @@ fn areas(
 }
 
 /// The routes of the engine itself.
-fn system_area(base: &Base, storage: &Storage, networks: &Networks, supervisor: &Supervisor) -> Result<Router> {
-    let census = Counts {
+fn system_area(
+    base: &Base,
+    storage: &Storage,
+    images: &Arc<Images>,
+    networks: &Networks,
+    supervisor: &Supervisor,
+) -> Result<Router> {
+    let census = Holdings {
         database: base.database.clone(),
+        images: images.clone(),
+        volumes: storage.volumes.clone(),
         supervisor: supervisor.clone(),
         driver: storage.snapshots.default_driver().to_owned(),
     };
@@ -252,32 +261,4 @@ fn system_area(base: &Base, storage: &Storage, networks: &Networks, supervisor: 
         warnings: networks.warnings(),
     });
     Ok(Router::new().area(system::routes(), &area))
-}
-
-struct Counts {
-    database: Database,
-    supervisor: Supervisor,
-    driver: String,
-}
-
-impl Census for Counts {
-    fn containers(&self) -> Result<ContainerCount> {
-        let mut count = ContainerCount::default();
-        for view in self.supervisor.views() {
-            match view.state.status() {
-                "running" | "restarting" => count.running += 1,
-                "paused" => count.paused += 1,
-                _ => count.stopped += 1,
-            }
-        }
-        Ok(count)
-    }
-
-    fn images(&self) -> Result<usize> {
-        Ok(self.database.images().all::<serde::de::IgnoredAny>()?.len())
-    }
-
-    fn storage_driver(&self) -> String {
-        self.driver.clone()
-    }
 }

@@ -34,6 +34,31 @@ pub struct SystemVersion {
     pub build_time: String,
 }
 
+/// Parameters of `GET /system/df`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiskUsageQuery {
+    /// `container`, `image`, `volume`, `build-cache`; none is all of them.
+    #[serde(rename = "type")]
+    pub kinds: Vec<String>,
+}
+
+/// Answer to `GET /system/df`; what was not asked for is null.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DiskUsage {
+    /// Bytes of all image layers, each counted once.
+    pub layers_size: u64,
+    /// The images, with what they share.
+    pub images: Option<Vec<crate::images::ImageSummary>>,
+    /// The containers as `GET /containers/json?all=1&size=1` has them.
+    pub containers: Option<Box<serde_json::value::RawValue>>,
+    /// The volumes with their sizes.
+    pub volumes: Option<Vec<crate::volumes::Volume>>,
+    /// Always empty: this engine does not build.
+    pub build_cache: Option<Vec<Value>>,
+}
+
 /// The product's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

@@ -12,7 +12,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/_ping", "system.ping"),
     ("HEAD", "/_ping", "system.ping"),
     ("GET", "/events", "system.events"),
-    ("GET", "/system/df", "system.df"),
     ("GET", "/containers/json", "container.list"),
     ("POST", "/containers/create", "container.create"),
     ("GET", "/containers/{id}/json", "container.inspect"),

@@ -1,4 +1,4 @@
-//! The engine itself: `/_ping`, `/version`, `/info`, `/events`, `/plugins`.
+//! The engine itself: `/_ping`, `/version`, `/info`, `/events`, `/system/df`, `/plugins`.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use sheave_api::events::{EventActor, EventMessage, EventsQuery, FILTERS};
-use sheave_api::system::{SystemInfo, SystemVersion};
+use sheave_api::system::{DiskUsage, DiskUsageQuery, SystemInfo, SystemVersion};
 use sheave_api::{Filters, timestamp};
 use sheave_telemetry::events::{Event, EventBus, EventKind};
 use sheave_types::{Action, Error, ErrorKind, Result};
@@ -29,6 +29,8 @@ pub trait System: Send + Sync {
     async fn info(&self) -> Result<SystemInfo>;
     /// What happens in it.
     fn events(&self) -> &EventBus;
+    /// What its things take on disk.
+    async fn disk_usage(&self, query: DiskUsageQuery) -> Result<DiskUsage>;
 }
 
 /// The routes.
@@ -39,6 +41,7 @@ pub fn routes() -> Vec<Route<dyn System>> {
         Route::get("/version", Action::SystemVersion, version),
         Route::get("/info", Action::SystemInfo, info),
         Route::get("/events", Action::SystemEvents, events),
+        Route::get("/system/df", Action::SystemDf, disk_usage),
         Route::get("/plugins", Action::PluginList, plugins),
     ]
 }
@@ -58,6 +61,14 @@ async fn version(system: Arc<dyn System>, _: Request) -> Result<Reply> {
 
 async fn info(system: Arc<dyn System>, _: Request) -> Result<Reply> {
     Reply::json(StatusCode::OK, &system.info().await?)
+}
+
+async fn disk_usage(system: Arc<dyn System>, request: Request<DiskUsageQuery>) -> Result<Reply> {
+    let known = ["container", "image", "volume", "build-cache"];
+    if let Some(kind) = request.query.kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
+        return Err(Error::invalid(format!("unknown object type: {kind}")));
+    }
+    Reply::json(StatusCode::OK, &system.disk_usage(request.query).await?)
 }
 
 /// Parameters of `GET /plugins`.
