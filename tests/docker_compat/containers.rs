@@ -16,7 +16,7 @@ fn c1_run_and_exit_codes() {
     engine.pull_busybox();
     // The first container may leave what is made once for all, such as the parent of cgroups.
     engine.d("run --rm busybox true").ok();
-    let before = kernel::Snapshot::take(&sandbox);
+    let before = kernel::Snapshot::settled(&sandbox);
 
     let run = engine.d("run --rm busybox echo hi");
     assert_eq!(run.ok(), "hi");
@@ -203,7 +203,7 @@ fn c5_the_life_of_a_container() {
     engine.pull_busybox();
     // The first container may leave what is made once for all, such as the parent of cgroups.
     engine.d("run --rm busybox true").ok();
-    let before = kernel::Snapshot::take(&sandbox);
+    let before = kernel::Snapshot::settled(&sandbox);
     let status = |name: &str| {
         engine.docker(&["ps", "-a", "--filter", &format!("name=^{name}$"), "--format", "{{.Status}}"]).ok()
     };

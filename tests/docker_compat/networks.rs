@@ -39,7 +39,7 @@ fn n1_published_ports() {
     let engine = Engine::start(&sandbox);
     engine.pull_busybox();
     engine.d("run --rm busybox true").ok();
-    let before = kernel::Snapshot::take(&sandbox);
+    let before = kernel::Snapshot::settled(&sandbox);
     let serve = |name: &str, flags: &[&str]| {
         let word = format!("WORD={name}");
         let mut line = vec!["run", "-d", "--name", name, "-e", &word];
@@ -149,7 +149,7 @@ fn n2_user_networks() {
     engine.pull_busybox();
     engine.d("run --rm busybox true").ok();
     engine.d("run --rm --network host busybox true").ok();
-    let before = kernel::Snapshot::take(&sandbox);
+    let before = kernel::Snapshot::settled(&sandbox);
     let lookup = |container: &str, name: &str| engine.docker(&["exec", container, "nslookup", name]);
     let ping = |container: &str, to: &str| engine.docker(&["exec", container, "ping", "-c", "1", "-W", "2", to]).code;
 

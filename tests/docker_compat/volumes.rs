@@ -66,7 +66,7 @@ fn v1_named_and_anonymous_volumes() {
     let engine = Engine::start(&sandbox);
     engine.pull_busybox();
     engine.d("run --rm busybox true").ok();
-    let before = kernel::Snapshot::take(&sandbox);
+    let before = kernel::Snapshot::settled(&sandbox);
     let sh =
         |volume: &str, script: &str| engine.docker(&["run", "--rm", "-v", volume, "busybox", "sh", "-c", script]).ok();
 

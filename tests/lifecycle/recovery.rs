@@ -14,7 +14,7 @@ fn r1_containers_outlive_the_daemon() {
     let mut engine = Engine::start_with(&sandbox, "engine", flags);
     engine.pull_busybox();
     engine.d("run --rm busybox true").ok();
-    let before = kernel::Snapshot::take(&sandbox);
+    let before = kernel::Snapshot::settled(&sandbox);
     engine
         .docker(&[
             "run",
@@ -65,7 +65,7 @@ fn r1_a_crash_in_the_middle_of_many_leaves_nothing() {
     let mut engine = Engine::start(&sandbox);
     engine.pull_busybox();
     engine.d("run --rm busybox true").ok();
-    let before = kernel::Snapshot::take(&sandbox);
+    let before = kernel::Snapshot::settled(&sandbox);
     for round in 0..3_u64 {
         let mut clients: Vec<_> = (0..12)
             .map(|n| {
@@ -116,7 +116,7 @@ fn r1_one_hundred_at_once() {
     let engine = Engine::start(&sandbox);
     engine.pull_busybox();
     engine.d("run --rm busybox true").ok();
-    let before = kernel::Snapshot::take(&sandbox);
+    let before = kernel::Snapshot::settled(&sandbox);
     std::thread::scope(|scope| {
         for batch in 0..10 {
             let engine = &engine;

@@ -32,6 +32,21 @@ impl Snapshot {
         Self(lines)
     }
 
+    /// What is there when nothing changes any more: the end of a container is told before all of it has been taken down.
+    ///
+    /// # Panics
+    /// If it still changes after ten seconds.
+    pub fn settled(sandbox: &Sandbox) -> Self {
+        let mut last = Self::take(sandbox);
+        crate::eventually("a kernel at rest", Duration::from_secs(10), || {
+            crate::pause(Duration::from_millis(300));
+            let now = Self::take(sandbox);
+            let rest = now == last;
+            last = now;
+            rest.then(|| last.clone())
+        })
+    }
+
     /// What is here and not in `before`, and the other way round, as lines with `+` and `-`; empty if nothing changed.
     pub fn since(&self, before: &Self) -> String {
         let mut text = String::new();
