@@ -304,10 +304,10 @@ impl Driver {
     }
 
     async fn finish_take_down(&mut self) {
-        if let Some(task) = self.take_down.take() {
-            if let Err(error) = task.await {
-                tracing::error!(container = %self.view.id, %error, "take-down failed");
-            }
+        if let Some(task) = self.take_down.take()
+            && let Err(error) = task.await
+        {
+            tracing::error!(container = %self.view.id, %error, "take-down failed");
         }
     }
 

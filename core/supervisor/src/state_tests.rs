@@ -1,5 +1,7 @@
 //! Tables and properties of the lifecycle.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -38,7 +38,7 @@ pub async fn create(
     let mut host_config = request.host_config;
     let id = Id::random();
     apply_defaults(&id, &mut config, &mut host_config, &parts.host, &host_name());
-    resolve_peers(context, &mut host_config)?;
+    resolve_peers(context, &mut config, &mut host_config)?;
     let warnings = validate(&config, &mut host_config, &parts.host)?;
     let requests = requests(context, &config, &host_config)?;
     let endpoints = endpoints(&host_config, request.networking_config.endpoints_config)?;
@@ -77,8 +77,13 @@ fn host_name() -> String {
     nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Containers that this one joins are kept by id: their names may change.
-fn resolve_peers(context: &Context, host_config: &mut HostConfig) -> Result<(), Error> {
+/// Containers that this one joins are kept by id: their names may change. One in whose network it is gives it its host name.
+fn resolve_peers(context: &Context, config: &mut ContainerConfig, host_config: &mut HostConfig) -> Result<(), Error> {
+    if let Some(name) = host_config.network_mode.strip_prefix("container:").filter(|name| !name.is_empty()) {
+        let peer = context.store.find(name)?.now();
+        config.hostname.clone_from(&peer.record.config.hostname);
+        config.domainname.clone_from(&peer.record.config.domainname);
+    }
     for mode in [&mut host_config.network_mode, &mut host_config.pid_mode, &mut host_config.ipc_mode] {
         if let Some(name) = mode.strip_prefix("container:").filter(|name| !name.is_empty()) {
             *mode = format!("container:{}", context.store.find(name)?.id);
