@@ -138,6 +138,7 @@ async fn open_networks(shared: &Arc<Shared>, request: &SandboxRequest) -> Result
         dns::serve(shared, &request.container, &sandbox.dns_sockets, &request.dns, made.namespace.as_fd())?;
     }
     sandbox.netns = Some(made.namespace);
+    shared.look_at_foreign_chains();
     Ok(sandbox)
 }
 

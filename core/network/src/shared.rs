@@ -40,12 +40,33 @@ pub(crate) struct Held {
     /// Names and subnets of networks that are being created.
     pub(crate) coming: Vec<(String, Vec<crate::Prefix>)>,
     pub(crate) pruning: bool,
+    /// When the forward chains of others were looked at.
+    pub(crate) looked: Option<std::time::Instant>,
 }
 
 impl Shared {
     /// For a look-up or change; nothing is awaited meanwhile.
     pub(crate) fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the forward chains of others, which may have come later than our networks; not at every start of a container,
+    /// and never in its way.
+    pub(crate) fn look_at_foreign_chains(self: &Arc<Self>) {
+        const EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+        let now = std::time::Instant::now();
+        let before = self.held().looked.replace(now);
+        if before.is_some_and(|before| now - before < EVERY) {
+            self.held().looked = before;
+            return;
+        }
+        let shared = self.clone();
+        tokio::spawn(async move {
+            match shared.thread.run(|executor| executor.foreign()).await {
+                Ok(warnings) => shared.held().warnings = warnings,
+                Err(error) => tracing::warn!(%error, "the forward chains of others were not looked at"),
+            }
+        });
     }
 
     pub(crate) fn event(&self, action: &str, network: &Network, container: Option<&str>) {

@@ -411,8 +411,11 @@ impl Sandbox {
             .map(|s| (s.key.clone(), s.value.clone()))
             .collect();
         for address in plan.addresses.iter().filter(|a| a.address.contains(':')) {
-            // Turned off for new links when the namespace was made.
-            changes.push((format!("net.ipv6.conf.{}.disable_ipv6", address.link.replace('.', "/")), "0".to_owned()));
+            // Turned off for new links when the namespace was made. Addresses are the engine's: looking for another owner of
+            // the link-local one would only delay the first packets.
+            let link = address.link.replace('.', "/");
+            changes.push((format!("net.ipv6.conf.{link}.accept_dad"), "0".to_owned()));
+            changes.push((format!("net.ipv6.conf.{link}.disable_ipv6"), "0".to_owned()));
         }
         if changes.is_empty() {
             return Ok(());

@@ -242,6 +242,24 @@ fn foreign_forward_chains() {
 }
 
 #[test]
+fn a_foreign_forward_chain_that_comes_later() {
+    Scratch::run(|scratch| async move {
+        let networks = scratch.engine("one", "sv0").await;
+        run("nft add table ip filter");
+        run("nft add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }");
+        run("nft add chain ip filter DOCKER-USER");
+        run("nft add rule ip filter FORWARD jump DOCKER-USER");
+        let sandbox = networks.open_sandbox(&request("a", "bridge")).await.expect("open");
+        tcp_server(&scratch.world, "world", 80);
+        eventually("the accepts", || {
+            run("nft list chain ip filter DOCKER-USER").matches("accept comment").count() == 2
+        })
+        .await;
+        assert!(tcp_from(netns(&sandbox), "198.51.100.1:80").is_some(), "{}", run("nft list ruleset"));
+    });
+}
+
+#[test]
 fn fixed_addresses_and_joining() {
     Scratch::run(|scratch| async move {
         let networks = scratch.engine("one", "sv0").await;
@@ -496,7 +514,7 @@ fn ipv6() {
                 let _ = std::io::Write::write_all(&mut stream, b"six");
             }
         });
-        assert_eq!(tcp_from(netns(&a), &format!("[{to}]:80")).as_deref(), Some("six"));
+        eventually("IPv6 reaches", || tcp_from(netns(&a), &format!("[{to}]:80")).as_deref() == Some("six")).await;
         let four = networks.open_sandbox(&request("c", "bridge")).await.expect("open");
         let text = inside(netns(&four), || run("ip -6 addr show dev eth0"));
         assert_eq!(text, "", "no IPv6 where it was not asked for");

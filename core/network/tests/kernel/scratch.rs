@@ -69,7 +69,6 @@ impl Scratch {
                 scratch.uplink();
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
                 runtime.expect("runtime").block_on(test(scratch.clone()));
-                scratch.clean();
             });
             thread.join().expect("test");
         });
@@ -89,14 +88,6 @@ impl Scratch {
             run(&format!("ip addr add {WORLD}/24 dev up1"));
             run("ip link set up1 up");
         });
-    }
-
-    fn clean(&self) {
-        if let Ok(entries) = std::fs::read_dir(self.dir.path().join("run/netns")) {
-            for entry in entries.flatten() {
-                let _ = nix::mount::umount2(&entry.path(), nix::mount::MntFlags::MNT_DETACH);
-            }
-        }
     }
 
     /// An engine with its data below `name`; opening it again is a restart.
@@ -121,6 +112,17 @@ impl Scratch {
         config.resolv_conf = self.dir.path().join("resolv.conf");
         std::fs::write(&config.resolv_conf, format!("nameserver {WORLD}\n")).expect("resolv.conf");
         Networks::open(config, host, database, events).await.expect("networks")
+    }
+}
+
+/// The namespaces are unbound even if the test failed; the directory goes afterwards.
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Ok(entries) = std::fs::read_dir(self.dir.path().join("run/netns")) {
+            for entry in entries.flatten() {
+                let _ = nix::mount::umount2(&entry.path(), nix::mount::MntFlags::MNT_DETACH);
+            }
+        }
     }
 }
 
