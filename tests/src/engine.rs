@@ -135,8 +135,12 @@ impl<'a> Engine<'a> {
         let mut command = self.sandbox.command(program);
         command.args(&self.arguments).env("RUST_BACKTRACE", "1").env("XDG_RUNTIME_DIR", "/run").env("HOME", "/root");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
-        let child = command.spawn().expect("nsenter");
-        let pid = crate::sandbox::only_child(child.id());
+        let mut child = command.spawn().expect("nsenter");
+        let pid = eventually("the engine's process", Duration::from_secs(5), || {
+            let ended = child.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none(), "the engine ended at once ({ended:?}); its log:\n{}", self.log());
+            crate::sandbox::child_of(child.id())
+        });
         self.running = Some((child, pid));
     }
 

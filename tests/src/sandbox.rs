@@ -259,8 +259,11 @@ fn remove_group(group: &Path) {
 
 /// The first child of a process: nsenter and unshare have one, which is the program that they run.
 pub(crate) fn only_child(parent: u32) -> i32 {
-    crate::eventually("the child of a process", Duration::from_secs(5), || {
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
-    })
+    crate::eventually("the child of a process", Duration::from_secs(5), || child_of(parent))
+}
+
+/// The first child of a process, if it has one now.
+pub(crate) fn child_of(parent: u32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
 }
