@@ -10,8 +10,8 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::LinuxNamespaceType;
 use sheave_shim::protocol::{
-    Attach, CgroupPlacement, EXIT_FILE, ExitRecord, ExternalRuntime, Launch, ROOTFS_DIR, STATE_FILE, Seccomp, Stage,
-    StateRecord,
+    Attach, CgroupPlacement, EXIT_FILE, ExitRecord, ExternalRuntime, Failure, Launch, ROOTFS_DIR, STATE_FILE, Seccomp,
+    Stage, StateRecord,
 };
 
 use super::external::External;
@@ -190,6 +190,13 @@ impl Container {
                 Exec { id, process: &exec.process, init: &self.task.pidfd, oom_score, child }.run()
             }
         }
+    }
+
+    /// Ends a set-up, for this reason unless it has one already.
+    pub fn give_up(&mut self, failed: Failure) {
+        self.task.failure.get_or_insert(failed);
+        // It is our child and not reaped: it is there, or has ended by itself.
+        let _ = sys::pidfd_send_signal(self.task.pidfd.as_fd(), libc::SIGKILL);
     }
 
     /// Whether the kernel killed a process of it for want of memory.
