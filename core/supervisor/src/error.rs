@@ -189,6 +189,9 @@ pub enum Fault {
     /// A namespace of a container that does not run.
     #[error("cannot join the namespace of a non running container: {0}")]
     PeerNotRunning(String),
+    /// IPC objects that are not meant for others.
+    #[error("cannot join IPC of {0}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)")]
+    NotShareable(String),
     /// The log is kept where it cannot be read.
     #[error("configured logging driver does not support reading")]
     LogDriver,

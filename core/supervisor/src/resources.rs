@@ -25,16 +25,14 @@ pub struct Real {
     pub events: Arc<EventBus>,
 }
 
-impl Parts {
-    /// Removes what a container at rest consists of: its volumes' claims, its layer, its files.
-    pub(crate) async fn remove(&self, id: &Id, record: &Record, volumes: bool) -> Result<(), Error> {
-        for mounted in record.mounts.iter().filter(|mounted| mounted.point.kind == "volume") {
-            let remove = volumes && mounted.anonymous;
-            self.neighbours.volumes.release(&mounted.point.name, id, remove).await?;
-        }
-        self.neighbours.snapshots.remove(&record.driver, &id.to_string()).await?;
-        crate::settings::remove_dir(&self.settings.paths(id).bundle)
+/// Removes what a container at rest consists of: its volumes' claims, its layer, its files.
+pub async fn remove(parts: &Parts, id: &Id, record: &Record, volumes: bool) -> Result<(), Error> {
+    for mounted in record.mounts.iter().filter(|mounted| mounted.point.kind == "volume") {
+        let remove = volumes && mounted.anonymous;
+        parts.neighbours.volumes.release(&mounted.point.name, id, remove).await?;
     }
+    parts.neighbours.snapshots.remove(&record.driver, &id.to_string()).await?;
+    crate::settings::remove_dir(&parts.settings.paths(id).bundle)
 }
 
 #[async_trait]
@@ -48,7 +46,7 @@ impl Resources for Real {
     }
 
     async fn delete(&self, view: &View, volumes: bool) -> Result<(), Error> {
-        self.parts.remove(&view.id, &view.record, volumes).await?;
+        remove(&self.parts, &view.id, &view.record, volumes).await?;
         self.parts.execs.container_removed(view.id);
         Ok(())
     }

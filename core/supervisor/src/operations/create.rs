@@ -276,7 +276,7 @@ pub fn at_rest(record: &Record) -> NetworkSettings {
 
 /// Gives back what a failed creation had claimed.
 async fn undo(parts: &Parts, id: &Id, record: &Record) {
-    if let Err(error) = parts.remove(id, record, true).await {
+    if let Err(error) = crate::resources::remove(parts, id, record, true).await {
         tracing::warn!(container = %id, %error, "undoing a creation");
     }
 }

@@ -62,6 +62,10 @@ pub fn shared(parts: &Parts, view: &View) -> Result<SharedNamespaces, Error> {
     match IpcMode::read(&host_config.ipc_mode)? {
         IpcMode::Container(name) => {
             let (pid, id) = pid(&name)?;
+            // A private one has its shared memory in its own mount namespace alone.
+            if parts.store.find(&name)?.now().record.host_config.ipc_mode != "shareable" {
+                return Err(Fault::NotShareable(id.to_string()).into());
+            }
             shared.ipc = Some(PathBuf::from(format!("/proc/{pid}/ns/ipc")));
             shared.shm = Some(parts.settings.paths(&id).shm());
         }
