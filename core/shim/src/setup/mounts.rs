@@ -11,6 +11,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use oci_spec::runtime::Mount;
 use sheave_shim::protocol::{CgroupPlacement, Stage};
 
+use super::cgroupfs;
 use super::options::{self, Options};
 use super::rootfs::READ_ONLY;
 use crate::failure::{At, Step, failure};
@@ -62,7 +63,7 @@ impl<'a> Mounter<'a> {
         let result = match fstype {
             _ if parsed.bind || fstype == "bind" => self.bind(source, &destination, &parsed),
             "proc" | "sysfs" => self.kernel_view(fstype, &destination, &parsed),
-            "cgroup" | "cgroup2" => self.cgroups(&destination, &parsed),
+            "cgroup" | "cgroup2" => cgroupfs::mount(self, &destination, &parsed),
             "tmpfs" => self.tmpfs(source, &destination, &parsed),
             _ => self.new_filesystem(fstype, source, &destination, &parsed),
         };
