@@ -148,7 +148,7 @@ impl RegistryError {
     pub(crate) fn of_pull(self, reference: &Reference) -> sheave_types::Error {
         let not_found = |message: String| sheave_types::Error::not_found(message);
         match &self {
-            Self::Refused { code, .. } if code == "DENIED" => not_found(format!(
+            Self::Refused { code, .. } if code == "DENIED" || code == "UNAUTHORIZED" => not_found(format!(
                 "pull access denied for {}, repository does not exist or may require 'docker login': {self}",
                 reference.familiar_name()
             )),
@@ -163,6 +163,8 @@ impl RegistryError {
             Self::Refused { code, .. } if code == "NAME_UNKNOWN" => {
                 not_found(format!("repository {} not found: {self}", reference.familiar_name()))
             }
+            // A 401 of the engine's own makes the docker command ask for a password of Docker Hub.
+            _ if self.kind() == ErrorKind::Unauthorized => sheave_types::Error::internal(self.to_string()),
             _ => self.into(),
         }
     }
