@@ -25,7 +25,8 @@ fn on_disk(engine: &Engine<'_>) -> Vec<String> {
 
 /// Pulls `name`, which must fail with one of the texts, and leave nothing.
 fn refused(engine: &Engine<'_>, name: &str, texts: &[&str]) {
-    let before = on_disk(engine);
+    let parts = |left: &String| left.starts_with("content/ingest/");
+    let before: Vec<String> = on_disk(engine).into_iter().filter(|left| !parts(left)).collect();
     let start = Instant::now();
     let output = engine.docker(&["pull", &format!("127.0.0.1:5000/{name}")]);
     assert_eq!(output.code, 1, "{name}: {output}");
@@ -34,7 +35,9 @@ fn refused(engine: &Engine<'_>, name: &str, texts: &[&str]) {
     assert!(start.elapsed() < Duration::from_secs(60), "{name} took {:?}", start.elapsed());
     engine.docker(&["image", "inspect", &format!("127.0.0.1:5000/{name}")]).fails(1, "No such image");
     if !engine.is_oracle() {
-        assert_eq!(on_disk(engine), before, "left of {name}");
+        // A blob that ends early cannot be told from one that was cut off: its part is kept for the next pull to go on from.
+        let left: Vec<String> = on_disk(engine).into_iter().filter(|left| !parts(left)).collect();
+        assert_eq!(left, before, "left of {name}");
     }
 }
 
