@@ -114,6 +114,7 @@ impl System for SystemArea {
             debug: self.config.debug,
             system_time: timestamp(),
             logging_driver: "json-file".to_owned(),
+            events_listeners: number(self.events.listeners()),
             index_server_address: "https://index.docker.io/v1/".to_owned(),
             registry_config: self.registries(),
             docker_root_dir: root.display().to_string(),

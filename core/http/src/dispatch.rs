@@ -20,7 +20,7 @@ use crate::finish::{Finish, Observers};
 use crate::hijack::Takeover;
 use crate::query;
 use crate::reply::{Reply, ReplyBody};
-use crate::request::{BodySlot, Ctx};
+use crate::request::{BodySlot, Ctx, drain};
 use crate::route::{Call, Endpoint};
 use crate::router::{Router, Target, split_version};
 
@@ -51,7 +51,10 @@ pub(crate) async fn dispatch(shared: Arc<Shared>, connection: Arc<Connection>, r
     }
     match route(&shared, &connection, &request) {
         Ok(Routed { action, endpoint, cx }) => operate(shared, connection, request, action, endpoint, cx).await,
-        Err(error) => respond(&shared, Reply::error(&error.into()), None),
+        Err(error) => {
+            drain(request.into_body()).await;
+            respond(&shared, Reply::error(&error.into()), None)
+        }
     }
 }
 
@@ -144,8 +147,14 @@ async fn operate(
             connection.taken.notify_one();
             std::future::pending().await
         }
-        Ok(reply) => respond(&shared, reply, Some(finish)),
-        Err(error) => respond(&shared, Reply::error(&error), Some(finish)),
+        other => {
+            let unread = body.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|b| !b.is_end_stream());
+            if let Some(unread) = unread {
+                drain(unread).await;
+            }
+            let reply = other.unwrap_or_else(|error| Reply::error(&error));
+            respond(&shared, reply, Some(finish))
+        }
     }
 }
 

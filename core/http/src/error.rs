@@ -43,6 +43,9 @@ pub enum HttpError {
     /// A body that is not JSON, or not of the right shape.
     #[error("invalid JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// No body where there must be one.
+    #[error("invalid JSON: got EOF while reading request body")]
+    NoBody,
     /// More after the JSON value.
     #[error("unexpected content after JSON")]
     Trailing,
@@ -84,6 +87,7 @@ impl Kinded for HttpError {
             | Self::TooNew(_)
             | Self::ContentType(_)
             | Self::Json(_)
+            | Self::NoBody
             | Self::Trailing
             | Self::TooLarge(_)
             | Self::Body(_)

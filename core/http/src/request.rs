@@ -1,6 +1,7 @@
 //! What a handler gets.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -22,6 +23,10 @@ use crate::reply::{JSON, MULTIPLEXED, RAW};
 
 /// The largest JSON body.
 pub const BODY_LIMIT: usize = 16 << 20;
+
+/// How much of an unwanted body is read before the answer, and for how long.
+const DRAIN_LIMIT: usize = 1 << 20;
+const DRAIN_TIME: Duration = Duration::from_millis(500);
 
 /// A request, decoded, seen and perhaps amended by the hooks.
 pub struct Request<Q = NoQuery, B = NoBody> {
@@ -139,6 +144,9 @@ impl<T: Serialize + DeserializeOwned + Default + Send + 'static> RequestBody for
         };
         if !text.is_empty() {
             check_content_type(&source.headers)?;
+        } else if source.action == Action::ContainerCreate {
+            // The only body that Docker insists on.
+            return Err(HttpError::NoBody.into());
         }
         if version::upgrades_body(source.action, source.version) {
             let mut value = if text.is_empty() { Value::Null } else { parse(&text)? };
@@ -201,6 +209,21 @@ impl RequestBody for Upload {
 
 fn nothing(value: &Value) -> Result<()> {
     if value.is_null() { Ok(()) } else { Err(Error::invalid("this operation has no body to amend")) }
+}
+
+/// Reads what a client still writes, within bounds: a client that is cut off while it writes does not read its answer.
+pub(crate) async fn drain(mut body: Incoming) {
+    let mut left = DRAIN_LIMIT;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Nothing is lost when it takes longer: the connection ends with the answer.
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }
 
 async fn collect(mut body: Incoming) -> Result<Bytes, HttpError> {

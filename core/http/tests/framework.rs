@@ -235,7 +235,12 @@ async fn one_connection_survives_every_error() {
             201,
             r#"{"Id":"a","Warnings":[]}"#.to_owned(),
         ),
-        ("POST /containers/create HTTP/1.1".to_owned(), "", 201, r#"{"Id":"","Warnings":[]}"#.to_owned()),
+        (
+            "POST /containers/create HTTP/1.1".to_owned(),
+            "",
+            400,
+            message("invalid JSON: got EOF while reading request body"),
+        ),
         (
             "POST /containers/create HTTP/1.1\r\nContent-Type: text/plain".to_owned(),
             "{}",
@@ -257,6 +262,19 @@ async fn one_connection_survives_every_error() {
         ("POST /images/load HTTP/1.1\r\nContent-Type: application/x-tar".to_owned(), "12345", 200, "5".to_owned()),
     ] {
         assert_eq!(client.ask(&head, body).await, (status, answer), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn an_unread_body_does_not_cost_the_connection() {
+    let server = Running::start();
+    let body = "x".repeat(300_000);
+    for (head, status) in
+        [("POST /networks/create HTTP/1.1", 501), ("POST /nothing HTTP/1.1", 404), ("DELETE /images/a HTTP/1.1", 409)]
+    {
+        let mut client = server.connect().await;
+        assert_eq!(client.ask(head, &body).await.0, status, "{head}");
+        assert_eq!(client.ask("GET /nothing HTTP/1.1", "").await.0, 404, "the connection goes on after {head}");
     }
 }
 

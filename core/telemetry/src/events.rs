@@ -100,6 +100,11 @@ impl EventBus {
         let _ = self.sender.send(event);
     }
 
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        self.sender.receiver_count()
+    }
+
     /// The kept events from `since` on (nanoseconds since 1970; none for no past events), and a receiver of all later ones.
     pub fn subscribe(&self, since: Option<i64>) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);

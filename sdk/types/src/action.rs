@@ -86,6 +86,7 @@ actions! {
     VolumeRemove = "volume.remove": "`DELETE /volumes/{name}`",
     VolumePrune = "volume.prune": "`POST /volumes/prune`",
     PluginList = "plugin.list": "`GET /plugins`",
+    PluginInspect = "plugin.inspect": "`GET /plugins/{name}/json`",
 }
 
 impl Action {

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use sheave_api::events::{EventActor, EventMessage, EventsQuery, FILTERS};
 use sheave_api::system::{DiskUsage, DiskUsageQuery, SystemInfo, SystemVersion};
-use sheave_api::{Filters, timestamp};
+use sheave_api::{Filters, Version, timestamp};
 use sheave_telemetry::events::{Event, EventBus, EventKind};
 use sheave_types::{Action, Error, ErrorKind, Result};
 use tokio::sync::broadcast;
@@ -43,6 +43,7 @@ pub fn routes() -> Vec<Route<dyn System>> {
         Route::get("/events", Action::SystemEvents, events),
         Route::get("/system/df", Action::SystemDf, disk_usage),
         Route::get("/plugins", Action::PluginList, plugins),
+        Route::get("/plugins/{name}/json", Action::PluginInspect, plugin),
     ]
 }
 
@@ -84,6 +85,11 @@ async fn plugins(_: Arc<dyn System>, request: Request<PluginsQuery>) -> Result<R
     Reply::json(StatusCode::OK, &[(); 0])
 }
 
+/// `docker inspect` tries this last, and takes only 404 for "there is no such thing".
+async fn plugin(_: Arc<dyn System>, request: Request) -> Result<Reply> {
+    Err(Error::not_found(format!("plugin {:?} not found", request.cx.param("name"))))
+}
+
 async fn events(system: Arc<dyn System>, request: Request<EventsQuery>) -> Result<Reply> {
     let EventsQuery { since, until, filters } = request.query;
     filters.check(FILTERS)?;
@@ -95,12 +101,18 @@ async fn events(system: Arc<dyn System>, request: Request<EventsQuery>) -> Resul
     let (past, later) = system.events().subscribe(from);
     let past = stream::iter(past);
     let later = live(later, until.map(|t| t.saturating_sub(now)));
-    let in_time = move |event: &Event| until.is_none_or(|t| event.time_nanos <= t);
+    let version = request.cx.version;
+    let wanted = move |event: &Event| until.is_none_or(|t| event.time_nanos <= t) && !is_newer(event, version);
     let lines = past.chain(later).filter_map(move |event| {
-        let line = in_time(&event).then(|| message(event)).filter(|m| m.passes(&filters)).map(|m| line(&m));
+        let line = wanted(&event).then(|| message(event)).filter(|m| m.passes(&filters)).map(|m| line(&m));
         std::future::ready(line)
     });
     Ok(Reply::stream(JSON, lines))
+}
+
+/// Events that came with a later version of the API, and that its older clients do not expect.
+fn is_newer(event: &Event, version: Version) -> bool {
+    version < Version(1, 46) && event.kind == EventKind::Image && event.action == "create"
 }
 
 /// The events to come, for so many nanoseconds.
@@ -151,4 +163,46 @@ fn line(message: &EventMessage) -> Result<Bytes> {
     let mut text = serde_json::to_vec(message).map_err(fault)?;
     text.push(b'\n');
     Ok(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn event(kind: EventKind, action: &str) -> Event {
+        let attributes = BTreeMap::from([("image".to_owned(), "app:1".to_owned())]);
+        Event { kind, action: action.into(), id: "abc".into(), attributes, time_nanos: 1_700_000_000_000_000_001 }
+    }
+
+    #[test]
+    fn messages_have_what_old_clients_index() {
+        let container = serde_json::to_value(message(event(EventKind::Container, "start"))).unwrap();
+        let expected = serde_json::json!({
+            "status": "start", "id": "abc", "from": "app:1", "Type": "container", "Action": "start",
+            "Actor": { "ID": "abc", "Attributes": { "image": "app:1" } },
+            "scope": "local", "time": 1_700_000_000, "timeNano": 1_700_000_000_000_000_001_i64,
+        });
+        assert_eq!(container, expected);
+        let network = serde_json::to_value(message(event(EventKind::Network, "create"))).unwrap();
+        assert!(network.get("status").is_none() && network.get("id").is_none());
+    }
+
+    #[test]
+    fn creates_of_images_came_with_1_46() {
+        let create = event(EventKind::Image, "create");
+        assert!(is_newer(&create, Version(1, 45)) && !is_newer(&create, Version(1, 46)));
+        assert!(!is_newer(&event(EventKind::Image, "pull"), Version(1, 24)));
+    }
+
+    #[tokio::test]
+    async fn live_events_end_in_time() {
+        let bus = EventBus::default();
+        let (_, receiver) = bus.subscribe(None);
+        bus.publish(event(EventKind::Container, "start"));
+        let seen: Vec<_> = live(receiver, Some(50_000_000)).collect().await;
+        assert_eq!(seen.len(), 1);
+        let (_, receiver) = bus.subscribe(None);
+        assert_eq!(live(receiver, Some(-1)).collect::<Vec<_>>().await.len(), 0);
+    }
 }
