@@ -67,7 +67,8 @@ fn images_that_lie_are_refused() {
         |_| {},
     );
     let tar = archive(&[Entry::File("whole", "w"), Entry::File("half", "h")]);
-    store.image("half-tar:latest", &[tar[..700].to_vec()]);
+    // In the middle of the second header.
+    store.image("half-tar:latest", &[tar[..1324].to_vec()]);
     store.image_with("no-layers:latest", &[honest()], |manifest| manifest["layers"] = json!([]));
     store.image_with("config-missing:latest", &[honest()], |manifest| {
         manifest["config"]["digest"] = json!(digest(b"nowhere"))

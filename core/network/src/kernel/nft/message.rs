@@ -4,7 +4,8 @@
 
 use std::io;
 
-use super::rule::{Rule, comment_bytes, data, read_comment};
+use super::expressions::data;
+use super::rule::{Rule, comment_bytes, read_comment};
 use crate::error::{NetworkError, Result};
 use crate::kernel::attributes::{Attributes, read};
 use crate::kernel::socket::{Frame, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NetlinkSocket};
@@ -139,7 +140,7 @@ impl Batch {
     }
 
     fn rule(&mut self, table: &Table, chain: &str, rule: Rule, flags: u16) {
-        let mut attributes = Attributes::new().text(1, &table.name).text(2, chain).nest(4, rule.expressions);
+        let mut attributes = Attributes::new().text(1, &table.name).text(2, chain).nest(4, rule.expressions.0);
         if let Some(comment) = &rule.comment {
             attributes = attributes.bytes(7, &comment_bytes(comment));
         }

@@ -1,5 +1,6 @@
 //! The firewall and address translation over nf_tables.
 
+mod expressions;
 mod message;
 mod rule;
 mod ruleset;

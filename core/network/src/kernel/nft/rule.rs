@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 use crate::ipam::Prefix;
 use crate::kernel::attributes::Attributes;
 
+use super::expressions::{Expressions, REG_1, REG_2, REG_SMALL, REG_VERDICT, data};
+
 /// What a rule does with a packet.
 #[derive(Debug, Clone)]
 pub(crate) enum Verdict {
@@ -16,27 +18,11 @@ pub(crate) enum Verdict {
     Jump(&'static str),
 }
 
-// Registers. The first and second hold 16 bytes each; the small ones are four bytes each, and the first four of them lie over
-// the first large one.
-const REG_VERDICT: u32 = 0;
-const REG_1: u32 = 1;
-const REG_2: u32 = 2;
-const REG_SMALL: u32 = 8;
-
 /// The expressions of one rule.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rule {
-    pub(super) expressions: Attributes,
+    pub(super) expressions: Expressions,
     pub(super) comment: Option<String>,
-}
-
-fn expression(name: &str, data: Attributes) -> Attributes {
-    Attributes::new().text(1, name).nest(2, data)
-}
-
-/// A value as an attribute.
-pub(super) fn data(value: &[u8]) -> Attributes {
-    Attributes::new().bytes(1, value)
 }
 
 /// An interface's name as sets and comparisons hold it.
@@ -53,103 +39,65 @@ impl Rule {
         Self::default()
     }
 
-    fn push(mut self, name: &str, attributes: Attributes) -> Self {
-        self.expressions = self.expressions.nest(1, expression(name, attributes));
+    fn with(mut self, add: impl FnOnce(Expressions) -> Expressions) -> Self {
+        self.expressions = add(self.expressions);
         self
-    }
-
-    fn meta(self, key: u32, register: u32) -> Self {
-        self.push("meta", Attributes::new().number(2, key).number(1, register))
-    }
-
-    fn compare(self, equal: bool, register: u32, value: &[u8]) -> Self {
-        let attributes = Attributes::new().number(1, register).number(2, u32::from(!equal)).nest(3, data(value));
-        self.push("cmp", attributes)
-    }
-
-    fn masked(self, register: u32, mask: &[u8]) -> Self {
-        let zero = vec![0; mask.len()];
-        let length = mask.len() as u32;
-        let attributes = Attributes::new()
-            .number(1, register)
-            .number(2, register)
-            .number(3, length)
-            .nest(4, data(mask))
-            .nest(5, data(&zero));
-        self.push("bitwise", attributes)
-    }
-
-    fn payload(self, base: u32, offset: u32, length: u32, register: u32) -> Self {
-        let attributes = Attributes::new().number(1, register).number(2, base).number(3, offset).number(4, length);
-        self.push("payload", attributes)
-    }
-
-    fn in_set(self, set: &str, register: u32, inside: bool) -> Self {
-        let mut attributes = Attributes::new().text(1, set).number(2, register);
-        if !inside {
-            attributes = attributes.number(5, 1);
-        }
-        self.push("lookup", attributes)
     }
 
     /// The packet came in by this interface, or by another one.
     pub(crate) fn input(self, name: &str, equal: bool) -> Self {
-        self.meta(6, REG_1).compare(equal, REG_1, &interface(name))
+        self.with(|e| e.meta(6, REG_1).compare(equal, REG_1, &interface(name)))
     }
 
     /// The packet leaves by this interface, or by another one.
     pub(crate) fn output(self, name: &str, equal: bool) -> Self {
-        self.meta(7, REG_1).compare(equal, REG_1, &interface(name))
+        self.with(|e| e.meta(7, REG_1).compare(equal, REG_1, &interface(name)))
     }
 
     /// The incoming interface is in a set of names.
     pub(crate) fn input_in(self, set: &str) -> Self {
-        self.meta(6, REG_1).in_set(set, REG_1, true)
+        self.with(|e| e.meta(6, REG_1).in_set(set, REG_1, true))
     }
 
     /// The outgoing interface is in a set of names.
     pub(crate) fn output_in(self, set: &str) -> Self {
-        self.meta(7, REG_1).in_set(set, REG_1, true)
+        self.with(|e| e.meta(7, REG_1).in_set(set, REG_1, true))
     }
 
     /// Incoming and outgoing interface are a pair of a set.
     pub(crate) fn pair_in(self, set: &str) -> Self {
-        self.meta(6, REG_1).meta(7, REG_2).in_set(set, REG_1, true)
+        self.with(|e| e.meta(6, REG_1).meta(7, REG_2).in_set(set, REG_1, true))
     }
 
     /// An IPv4 packet.
     pub(crate) fn ipv4(self) -> Self {
-        self.meta(15, REG_1).compare(true, REG_1, &[2])
+        self.with(|e| e.meta(15, REG_1).compare(true, REG_1, &[2]))
     }
 
     /// An IPv6 packet.
     pub(crate) fn ipv6(self) -> Self {
-        self.meta(15, REG_1).compare(true, REG_1, &[10])
+        self.with(|e| e.meta(15, REG_1).compare(true, REG_1, &[10]))
     }
 
     /// The source address is inside of a prefix (or is not); the packet's family must have been matched.
     pub(crate) fn source(self, prefix: Prefix) -> Self {
-        self.address(prefix, 12, 8)
+        self.with(|e| e.address(prefix, 12, 8))
     }
 
     /// The destination address is inside of a prefix.
     pub(crate) fn destination(self, prefix: Prefix) -> Self {
-        self.address(prefix, 16, 24)
-    }
-
-    fn address(self, prefix: Prefix, offset4: u32, offset6: u32) -> Self {
-        let (network, mask) = prefix.octets();
-        let offset = if network.len() == 4 { offset4 } else { offset6 };
-        self.payload(1, offset, network.len() as u32, REG_1).masked(REG_1, &mask).compare(true, REG_1, &network)
+        self.with(|e| e.address(prefix, 16, 24))
     }
 
     /// A packet to UDP (17), TCP (6) at this port.
     pub(crate) fn transport(self, protocol: u8, port: u16) -> Self {
-        self.meta(16, REG_1).compare(true, REG_1, &[protocol]).payload(2, 2, 2, REG_1).compare(
-            true,
-            REG_1,
-            &port.to_be_bytes(),
-        )
+        self.with(|e| {
+            e.meta(16, REG_1).compare(true, REG_1, &[protocol]).payload(2, 2, 2, REG_1).compare(
+                true,
+                REG_1,
+                &port.to_be_bytes(),
+            )
+        })
     }
 
     /// The destination (or source) address is one of this host's.
@@ -158,64 +106,49 @@ impl Rule {
         const LOCAL: u32 = 2;
         let flags = if destination { 2 } else { 1 };
         let attributes = Attributes::new().number(1, REG_1).number(2, ADDRESS_TYPE).number(3, flags);
-        self.push("fib", attributes).compare(true, REG_1, &LOCAL.to_ne_bytes())
+        self.with(|e| e.push("fib", attributes).compare(true, REG_1, &LOCAL.to_ne_bytes()))
     }
 
     /// The connection has any of these states (`established` 2, `related` 4).
     pub(crate) fn established(self) -> Self {
-        self.connection(0, 2 | 4)
+        self.with(|e| e.connection(0, 2 | 4))
     }
 
     /// The connection's destination was translated.
     pub(crate) fn translated(self) -> Self {
-        self.connection(2, 1 << 5)
-    }
-
-    fn connection(self, key: u32, bits: u32) -> Self {
-        self.push("ct", Attributes::new().number(2, key).number(1, REG_1)).masked(REG_1, &bits.to_ne_bytes()).compare(
-            false,
-            REG_1,
-            &0u32.to_ne_bytes(),
-        )
+        self.with(|e| e.connection(2, 1 << 5))
     }
 
     /// Translates the destination to what a map has for protocol and port.
     pub(crate) fn translate_by_port(self, map: &str) -> Self {
-        self.meta(16, REG_SMALL).payload(2, 2, 2, REG_SMALL + 1).translate_by(map)
+        self.with(|e| e.meta(16, REG_SMALL).payload(2, 2, 2, REG_SMALL + 1).translate_by(map))
     }
 
     /// Translates the destination to what a map has for address, protocol and port.
     pub(crate) fn translate_by_address(self, map: &str) -> Self {
-        self.payload(1, 16, 4, REG_SMALL).meta(16, REG_SMALL + 1).payload(2, 2, 2, REG_SMALL + 2).translate_by(map)
-    }
-
-    fn translate_by(self, map: &str) -> Self {
-        let lookup = Attributes::new().text(1, map).number(2, REG_SMALL).number(3, REG_1);
-        self.push("lookup", lookup).translate(REG_SMALL, REG_SMALL + 1)
-    }
-
-    fn translate(self, address: u32, port: u32) -> Self {
-        const DESTINATION: u32 = 1;
-        let attributes = Attributes::new().number(1, DESTINATION).number(2, 2).number(3, address).number(5, port);
-        self.push("nat", attributes)
+        self.with(|e| {
+            e.payload(1, 16, 4, REG_SMALL).meta(16, REG_SMALL + 1).payload(2, 2, 2, REG_SMALL + 2).translate_by(map)
+        })
     }
 
     /// Translates the destination to this address and port.
     pub(crate) fn translate_to(self, address: Ipv4Addr, port: u16) -> Self {
         let immediate = |register, value: &[u8]| Attributes::new().number(1, register).nest(2, data(value));
-        self.push("immediate", immediate(REG_SMALL, &address.octets()))
-            .push("immediate", immediate(REG_SMALL + 1, &port.to_be_bytes()))
-            .translate(REG_SMALL, REG_SMALL + 1)
+        self.with(|e| {
+            e.push("immediate", immediate(REG_SMALL, &address.octets()))
+                .push("immediate", immediate(REG_SMALL + 1, &port.to_be_bytes()))
+                .translate(REG_SMALL, REG_SMALL + 1)
+        })
     }
 
     /// Gives the packet the address of the interface by which it leaves.
     pub(crate) fn masquerade(self) -> Self {
-        self.push("masq", Attributes::new())
+        self.with(|e| e.push("masq", Attributes::new()))
     }
 
     /// Counts packets, as the `iptables` of nf_tables expects of every rule.
     pub(crate) fn count(self) -> Self {
-        self.push("counter", Attributes::new())
+        self.with(|e| e.push("counter", Attributes::new()))
     }
 
     /// Ends with a verdict.
@@ -227,7 +160,7 @@ impl Rule {
             Verdict::Jump(chain) => Attributes::new().bytes(1, &(-3i32).to_be_bytes()).text(2, chain),
         };
         let value = Attributes::new().nest(2, attributes);
-        self.push("immediate", Attributes::new().number(1, REG_VERDICT).nest(2, value))
+        self.with(|e| e.push("immediate", Attributes::new().number(1, REG_VERDICT).nest(2, value)))
     }
 
     /// Gives the rule a comment, by which it is found again.
