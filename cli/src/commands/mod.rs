@@ -14,6 +14,7 @@ mod run;
 mod system;
 mod volumes;
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -134,15 +135,29 @@ where
     if errors.is_empty() { Ok(()) } else { Err(CliError::Several(errors)) }
 }
 
-/// The value of the query parameter `filters` for flags of the form `key=value`.
-pub(crate) fn filters(flags: &[String]) -> Result<String, CliError> {
-    let mut map = std::collections::BTreeMap::<&str, Vec<&str>>::new();
+/// Options and labels of the form `KEY=VALUE`; a key alone has the empty value.
+pub(crate) fn pairs(flags: &[String]) -> HashMap<String, String> {
+    let split = |flag: &String| {
+        let (key, value) = flag.split_once('=').unwrap_or((flag, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    flags.iter().map(split).collect()
+}
+
+/// The values of each key of flags of the form `KEY=VALUE`.
+pub(crate) fn filter_map(flags: &[String]) -> Result<HashMap<String, Vec<String>>, CliError> {
+    let mut map = HashMap::<String, Vec<String>>::new();
     for flag in flags {
         let reason = || format!("{flag:?}: expected KEY=VALUE");
         let (key, value) = flag.split_once('=').ok_or_else(|| CliError::Flag { flag: "--filter", reason: reason() })?;
-        map.entry(key).or_default().push(value);
+        map.entry(key.to_owned()).or_default().push(value.to_owned());
     }
-    serde_json::to_string(&map).map_err(|e| CliError::Answer(e.to_string()))
+    Ok(map)
+}
+
+/// The same as the value of the query parameter `filters`.
+pub(crate) fn filters(flags: &[String]) -> Result<String, CliError> {
+    serde_json::to_string(&filter_map(flags)?).map_err(|e| CliError::Answer(e.to_string()))
 }
 
 /// The first twelve digits of an id.

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::ps::{lines, text};
-use super::{each, filters, inspect, short};
+use super::{each, filters, inspect, pairs, short};
 use crate::connection::{Connection, segment};
 use crate::error::CliError;
 use crate::table;
@@ -137,10 +137,6 @@ pub(crate) fn confirmed(force: bool, warning: &str) -> Result<bool, CliError> {
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
-fn map(values: &[String]) -> std::collections::HashMap<String, String> {
-    values.iter().map(|v| v.split_once('=').unwrap_or((v, ""))).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-}
-
 impl Network {
     pub(crate) async fn run(self, engine: &Connection) -> Result<(), CliError> {
         match self {
@@ -224,8 +220,8 @@ impl Create {
             driver: Some(self.driver.clone()),
             internal: Some(self.internal),
             ipam: Some(Ipam { config: (!pools.is_empty()).then_some(pools), ..Ipam::default() }),
-            options: Some(map(&self.opt)),
-            labels: Some(map(&self.label)),
+            options: Some(pairs(&self.opt)),
+            labels: Some(pairs(&self.label)),
             ..NetworkCreateRequest::default()
         };
         let created = engine.docker().await?.create_network(request).await?;

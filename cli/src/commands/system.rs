@@ -5,6 +5,7 @@ use clap::{Args, CommandFactory};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use super::filter_map;
 use super::ps::text;
 use crate::connection::Connection;
 use crate::error::CliError;
@@ -125,13 +126,7 @@ impl Events {
     pub(crate) async fn run(self, engine: &Connection) -> Result<(), CliError> {
         let since = self.since.as_deref().map(|t| units::parse_time("--since", t)).transpose()?;
         let until = self.until.as_deref().map(|t| units::parse_time("--until", t)).transpose()?;
-        let mut filters = std::collections::HashMap::<String, Vec<String>>::new();
-        for filter in &self.filter {
-            let reason = || format!("{filter:?}: expected KEY=VALUE");
-            let (key, value) =
-                filter.split_once('=').ok_or_else(|| CliError::Flag { flag: "--filter", reason: reason() })?;
-            filters.entry(key.to_owned()).or_default().push(value.to_owned());
-        }
+        let filters = filter_map(&self.filter)?;
         let mut options = EventsOptionsBuilder::new().filters(&filters);
         if let Some(since) = &since {
             options = options.since(since);

@@ -1,14 +1,12 @@
 //! `sheave volume …`
 
-use std::collections::HashMap;
-
 use bollard::models::VolumeCreateRequest;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::networks::confirmed;
 use super::ps::{lines, text};
-use super::{each, filters, inspect};
+use super::{each, filters, inspect, pairs};
 use crate::connection::{Connection, segment};
 use crate::error::CliError;
 use crate::{table, units};
@@ -88,10 +86,6 @@ pub(crate) struct Prune {
     force: bool,
 }
 
-fn map(values: &[String]) -> HashMap<String, String> {
-    values.iter().map(|v| v.split_once('=').unwrap_or((v, ""))).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-}
-
 impl Volume {
     pub(crate) async fn run(self, engine: &Connection) -> Result<(), CliError> {
         match self {
@@ -100,8 +94,8 @@ impl Volume {
                 let request = VolumeCreateRequest {
                     name: c.name,
                     driver: Some(c.driver),
-                    driver_opts: Some(map(&c.opt)),
-                    labels: Some(map(&c.label)),
+                    driver_opts: Some(pairs(&c.opt)),
+                    labels: Some(pairs(&c.label)),
                     ..VolumeCreateRequest::default()
                 };
                 println!("{}", engine.docker().await?.create_volume(request).await?.name);
