@@ -25,6 +25,7 @@ lint: deps
 # Test images and the component build tools: made once, kept in $(CACHE).
 images: test-deps
 	bash tests/setup/images.sh $(CACHE)/images
+	bash tests/setup/guest.sh $(CACHE)/guest
 
 # The whole-engine tests run the programs, so those are built before. Each of these tests waits for its engine most of the time.
 test: build images

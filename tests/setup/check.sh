@@ -9,7 +9,7 @@ say() { echo "missing: $*" >&2; bad=1; }
 case ${1:-tools} in
   rust) tools=(cargo rustc rustfmt cargo-clippy) ;;
   *) tools=(docker umoci skopeo buildah debootstrap docker-registry htpasswd openssl zstd setfattr runc busybox
-       ip nft unshare nsenter script ps mkfs.ext4 losetup jq curl) ;;
+       ip nft unshare nsenter script ps mkfs.ext4 losetup jq curl qemu-system-x86_64 cpio depmod strip) ;;
 esac
 for tool in "${tools[@]}"; do
   PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || say "the program $tool"

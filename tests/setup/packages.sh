@@ -10,6 +10,8 @@ tests=(
   runc
   # What the harness looks at the kernel with, and other clients of the API.
   iproute2 nftables util-linux procps e2fsprogs jq curl python3 python3-docker
+  # A virtual machine whose only cgroups are those of version 2. Its kernel comes with guest.sh.
+  qemu-system-x86 seabios cpio kmod binutils
 )
 
 case ${1:-} in

@@ -9,6 +9,7 @@
 
 pub mod command;
 pub mod engine;
+pub mod guest;
 pub mod hostile;
 pub mod http;
 pub mod images;
